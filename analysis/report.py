@@ -1,0 +1,100 @@
+"""The report of a study, built from its finished cells alone: one page that needs no other file, rows and verdicts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from omegaconf import DictConfig
+
+from analysis.page import render
+from analysis.results import POINT_COLUMNS, finished_cells, read_cell, read_rows, verdict_table, verdicts, write_rows
+from analysis.sections import Cell
+from datamodules.errors import InputError, reports_errors
+
+# A directory of its own: beside the group of that name, ``study`` could not be the name of a value.
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "report")
+
+
+def build_report(study: Path) -> Path:
+    """Write ``report/index.html``, ``report/rows.parquet`` and ``report/verdicts.csv`` of a study.
+
+    Of each directory under ``cells`` that holds ``rows.parquet`` it reads that file and, where they are there,
+    ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is missing.
+
+    Args:
+        study: Directory of the study.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        InputError: There is no finished cell, or one of its files cannot be read.
+    """
+    cells = [_load(folder) for folder in finished_cells(study)]
+    rows = pd.concat([cell.rows for cell in cells], ignore_index=True)
+    report = study / "report"
+    report.mkdir(exist_ok=True)
+    write_rows(rows, report / "rows.parquet")
+    _replace(report / "verdicts.csv", verdicts(rows).to_csv(index=False))
+    page = report / "index.html"
+    _replace(page, render(study.resolve().name, cells))
+    return page
+
+
+def _load(folder: Path) -> Cell:
+    return Cell(
+        name=folder.name,
+        rows=read_cell(folder),
+        figures=folder / "figures",
+        manifest=_read_json(folder / "manifest.json"),
+        measurement=_read_json(folder / "measurement.json"),
+        points=_read_points(folder / "points.parquet"),
+    )
+
+
+def _read_points(file: Path) -> pd.DataFrame | None:
+    if not file.exists():
+        return None
+    try:
+        points = pd.read_parquet(file)
+        _ = points[list(POINT_COLUMNS)]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"file={file} holds no embedding ({error}): measure the cell again") from error
+    return points
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(f"file={file} is no JSON ({error}): run the cell again") from error
+    return content
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+@hydra.main(config_path=CONFIGS, config_name="report", version_base="1.3")
+def app(config: DictConfig) -> None:
+    """Rebuild the report of one study and print its verdicts."""
+    study = Path(config.study)
+    page = build_report(study)
+    print(verdict_table(read_rows(study)))
+    print(f"report: {page}")
+
+
+@reports_errors
+def main() -> None:
+    """Console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

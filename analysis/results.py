@@ -1,0 +1,166 @@
+"""Tidy rows: their columns, how they are written and read, and the verdicts that follow from them."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from analysis.calibration import ABSENT, PRESENT
+from datamodules.errors import InputError
+
+PROPERTIES = ("density", "smoothness", "organization", "relevance")
+
+THUMBNAIL_COLUMNS = 32
+"""Images in one line of ``figures/thumbnails.png``."""
+
+COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "cell": "str",
+        "paradigm": "str",
+        "data": "str",
+        "bottleneck": "int64",
+        "candidate": "str",
+        "kind": "str",
+        "property": "str",
+        "estimator": "str",
+        "target": "str",
+        "protocol": "str",
+        "value": "float64",
+        "null": "float64",
+        "ceiling": "float64",
+        "score": "float64",
+        "ci_low": "float64",
+        "ci_high": "float64",
+        "p_value": "float64",
+        "n": "int64",
+        "seed": "int64",
+        "status": "str",
+        "reason": "str",
+        "headline": "bool",
+        "verdict": "str",
+    }
+)
+"""Name and type of each column of a tidy row: one row per (cell, candidate, property, estimator, target, protocol).
+
+``target`` is ``all``, a role or a factor. ``protocol`` is ``independent``, ``shared`` or empty. ``status`` is ``ok``,
+``vacuous``, ``breaks`` or ``n/a``. ``headline`` marks the one row of each (cell, candidate, property) whose score is
+the property's verdict. ``score`` and its interval lie in [0, 1].
+"""
+
+POINT_COLUMNS = ("candidate", "image", "umap_1", "umap_2")
+"""First columns of ``points.parquet``; all others are factors, which may well be called x and y."""
+
+VERDICT_COLUMNS = (
+    *("paradigm", "candidate", "property", "score", "ci_low", "ci_high", "verdict"),
+    *("cell", "bottleneck", "seed", "status", "reason"),
+)
+
+MARKS = {"vacuous": "*", "breaks": "!"}
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Write tidy rows as Parquet; a file that is there is replaced only by a complete one.
+
+    Args:
+        rows: With the columns of :data:`COLUMNS`, in any order.
+        path: The file; its directory exists.
+
+    Raises:
+        KeyError: A column is missing.
+    """
+    partial = path.with_name(path.name + ".partial")
+    rows[list(COLUMNS)].astype(dict(COLUMNS)).to_parquet(partial, index=False)
+    partial.replace(path)
+
+
+def finished_cells(study: Path) -> list[Path]:
+    """Directories of the finished cells of a study, in order of their names.
+
+    Raises:
+        InputError: There is none.
+    """
+    folders = [file.parent for file in sorted(study.glob("cells/*/rows.parquet"))]
+    if not folders:
+        raise InputError(
+            f"study={study} has no finished cell (no cells/*/rows.parquet): run python -m analysis.study first"
+        )
+    return folders
+
+
+def read_cell(folder: Path) -> pd.DataFrame:
+    """The tidy rows of one finished cell.
+
+    Raises:
+        InputError: The file holds no tidy row.
+    """
+    file = folder / "rows.parquet"
+    try:
+        rows = pd.read_parquet(file)[list(COLUMNS)].astype(dict(COLUMNS))
+        if rows.empty:
+            raise ValueError("it is empty")
+        return rows
+    except (ValueError, KeyError) as error:
+        raise InputError(f"file={file} holds no tidy rows ({error}): remove it and measure the cell again") from error
+
+
+def read_rows(study: Path) -> pd.DataFrame:
+    """The tidy rows of all finished cells of a study.
+
+    Raises:
+        InputError: There is no finished cell, or a file holds no tidy rows.
+    """
+    return pd.concat([read_cell(folder) for folder in finished_cells(study)], ignore_index=True)
+
+
+def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each property of each candidate.
+
+    Args:
+        rows: Tidy rows, see :data:`COLUMNS`.
+
+    Returns:
+        One row per (cell, candidate, property) in the order of ``rows``, with the columns paradigm, candidate,
+        property, score, ci_low, ci_high, verdict, and then cell, bottleneck, seed, status, reason.
+    """
+    return rows.loc[rows["headline"].astype(bool), list(VERDICT_COLUMNS)].reset_index(drop=True)
+
+
+def verdict_table(rows: pd.DataFrame) -> str:
+    """The verdicts as text of at most 100 columns: one block per cell, a candidate a line.
+
+    Args:
+        rows: Tidy rows, see :data:`COLUMNS`.
+    """
+    table = verdicts(rows)
+    lines: list[str] = []
+    blocks = list(table.groupby(["cell", "paradigm", "bottleneck", "seed"], sort=False))
+    # Alike cells beside one another, the models with the fewest candidates first.
+    blocks.sort(key=lambda block: (block[0][2:], len(block[1])))
+    for (cell, paradigm, bottleneck, seed), block in blocks:
+        title = paradigm if cell == paradigm else f"{paradigm} ({cell})"
+        lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", _line("candidate", PROPERTIES)]
+        for candidate, own in block.groupby("candidate", sort=False):
+            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
+            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
+        lines.append("")
+    lines += [
+        f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
+        "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
+    ]
+    for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
+        lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:
+    return "".join([f"  {first:<13.13}", *(f"{entry:<21}" for entry in entries)]).rstrip()
+
+
+def _entry(row: object) -> str:
+    verdict, status = getattr(row, "verdict"), getattr(row, "status")  # noqa: B009
+    if verdict == "n/a":
+        return "n/a"
+    score, low, high = (getattr(row, name) for name in ("score", "ci_low", "ci_high"))
+    return f"{verdict}{MARKS.get(status, ' ')} {score:.2f} [{low:.2f}, {high:.2f}]"

@@ -1,0 +1,259 @@
+"""What each section of a study's page shows of a cell, as plain values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.pictures import Album
+from analysis.results import POINT_COLUMNS, PROPERTIES, THUMBNAIL_COLUMNS
+
+WHOLE = "all"
+"""The target of a row that is about the whole image."""
+
+COMPACT_KINDS = {"prior", "code", "noise", "condition"}
+"""Kinds whose candidates are shown first; ``h``, the bottleneck of a U-Net, is an activation and joins them."""
+
+CLASSES = {"V": "v", "~": "t", "X": "x"}
+EVIDENCE = (
+    *("estimator", "target", "protocol", "value", "null", "ceiling", "score", "ci_low", "ci_high", "p_value"),
+    *("n", "status", "reason", "headline"),
+)
+
+
+Plain = str | int | float | None
+
+Variant = tuple[str, int, int]
+"""Data, bottleneck and seed."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished cell, as read from its directory.
+
+    Attributes:
+        name: Of the directory.
+        rows: Its tidy rows, at least one.
+        figures: Directory of its pictures.
+        manifest: What training noted down; empty if it left nothing.
+        measurement: What measuring noted down; empty if it left nothing.
+        points: The columns of :data:`POINT_COLUMNS` and one per factor; ``None`` if there is no embedding.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    figures: Path
+    manifest: dict[str, Any]
+    measurement: dict[str, Any]
+    points: pd.DataFrame | None
+
+    def fact(self, name: str) -> Plain:
+        """What all rows of the cell have in column ``name``."""
+        return plain(self.rows[name].iloc[0])
+
+    @property
+    def variant(self) -> Variant:
+        """What the cells of one table have in common."""
+        first = self.rows.iloc[0]
+        return str(first["data"]), int(first["bottleneck"]), int(first["seed"])
+
+    @property
+    def label(self) -> str:
+        """The cell's name, and the paradigm where the name does not say it."""
+        paradigm = str(self.fact("paradigm"))
+        return self.name if paradigm in self.name else f"{paradigm} · {self.name}"
+
+    @property
+    def candidates(self) -> dict[str, str]:
+        """Kind of each candidate by name, in the order in which the rows list them."""
+        return dict(zip(self.rows["candidate"], self.rows["kind"], strict=True))
+
+
+def plain(value: object) -> Plain:
+    """An entry of a table as JSON has it: numbers of four significant digits, ``None`` for NaN."""
+    match value.item() if isinstance(value, np.generic) else value:
+        case float(number):
+            return None if math.isnan(number) else float(f"{number:.4g}")
+        case int(whole):
+            return whole
+        case other:
+            return str(other)
+
+
+def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the page shows of one cell; adds the evidence behind its verdicts to ``panels``."""
+    main = [name for name, kind in cell.candidates.items() if kind in COMPACT_KINDS or name == "h"]
+    strips = {name: album.add(cell.figures / f"{name}.smoothness.png") for name in cell.candidates}
+    return {
+        "label": cell.label,
+        "name": cell.name,
+        "bottleneck": cell.fact("bottleneck"),
+        "seed": cell.fact("seed"),
+        "verdicts": [_verdicts(cell, name, kind, album, panels) for name, kind in cell.candidates.items()],
+        "samples": album.add(cell.figures / "samples.png"),
+        "reconstructions": album.add(cell.figures / "reconstructions.png"),
+        "strips": [(name, key) for name, key in strips.items() if key and name in main],
+        "more_strips": [(name, key) for name, key in strips.items() if key and name not in main],
+        "relevance": _matrix(cell, "relevance", ("S_T", "S_1"), "value"),
+        "probes": _matrix(cell, "organization", ("probe",), "score"),
+    }
+
+
+def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:
+    own = cell.rows[cell.rows["candidate"] == candidate]
+    entries: list[dict[str, Any] | None] = []
+    for name in PROPERTIES:
+        rows = own[own["property"] == name]
+        headline = rows[rows["headline"]]
+        if headline.empty:
+            entries.append(None)
+            continue
+        row = headline.iloc[0]
+        entries.append(
+            {key: row[key] for key in ("verdict", "score", "ci_low", "ci_high", "status")}
+            | {"class": CLASSES.get(row["verdict"], "na"), "panel": len(panels)}
+        )
+        panels.append(
+            {
+                "cell": cell.label,
+                "candidate": candidate,
+                "kind": kind,
+                "property": name,
+                "verdict": row["verdict"],
+                "picture": album.add(cell.figures / f"{candidate}.{name}.png"),
+                "rows": [[plain(row[key]) for key in EVIDENCE] for _index, row in rows.iterrows()],
+            }
+        )
+    return {"candidate": candidate, "kind": kind, "entries": entries}
+
+
+def _matrix(cell: Cell, name: str, estimators: tuple[str, ...], column: str) -> dict[str, Any] | None:
+    """A line per candidate and protocol, a number per target and estimator; ``None`` if the rows have none of it."""
+    rows = cell.rows[(cell.rows["property"] == name) & cell.rows["estimator"].isin(estimators)]
+    if rows.empty:
+        return None
+    targets = sorted(dict.fromkeys(rows["target"]), key=lambda target: target != WHOLE)
+    lines = []
+    for (candidate, protocol), own in rows.groupby(["candidate", "protocol"], sort=False):
+        numbers = dict(zip(zip(own["target"], own["estimator"], strict=True), own[column], strict=True))
+        lines.append(
+            {
+                "candidate": candidate,
+                "protocol": protocol,
+                "numbers": [numbers.get((t, e), math.nan) for t in targets for e in estimators],
+            }
+        )
+    return {"targets": targets, "estimators": estimators, "lines": lines}
+
+
+def budget(cell: Cell) -> dict[str, Any]:
+    """What the model was given, and what it was made with."""
+    manifest, measurement = cell.manifest, cell.measurement
+    hardware = [str(manifest["device"])] if "device" in manifest else []
+    hardware += [f"{manifest['threads']} threads"] if "threads" in manifest else []
+    return {
+        "label": cell.label,
+        "data": cell.fact("data"),
+        "bottleneck": cell.fact("bottleneck"),
+        "seed": cell.fact("seed"),
+        "hardware": ", ".join(hardware),
+        "measured_n": measurement.get("n"),
+        "measured_seconds": measurement.get("seconds"),
+        "weights": manifest.get("hashes", {}).get("weights.safetensors", ""),
+        "versions": ", ".join(f"{name} {number}" for name, number in manifest.get("versions", {}).items()),
+        "git_commit": manifest.get("git_commit") or "",
+    } | {key: manifest.get(key) for key in ("parameters", "images_seen", "flops", "seconds")}
+
+
+def labellers(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The feature spaces in which images were compared, each with the cells that used it."""
+    found: list[dict[str, Any]] = []
+    for cell in cells:
+        phi = cell.measurement.get("phi")
+        if phi is None:
+            continue
+        known = next((entry for entry in found if entry["phi"] == phi), None)
+        if known is None:
+            found.append({"phi": phi, "cells": [cell.label]})
+        else:
+            known["cells"].append(cell.label)
+    return [
+        {
+            "name": entry["phi"].get("name", "φ"),
+            "cells": entry["cells"],
+            "factors": [
+                {"factor": factor, "metric": entry["phi"].get("metric", {}).get(factor, ""), "value": value}
+                for factor, value in entry["phi"].get("accuracy", {}).items()
+            ],
+        }
+        for entry in found
+    ]
+
+
+def umap(cell: Cell, album: Album) -> dict[str, Any]:
+    """The embedding of one cell, in as few characters as its coordinates need."""
+    assert cell.points is not None
+    points = cell.points
+    # A factor belongs to the image, which all candidates share.
+    by_image = points.drop_duplicates("image").set_index("image").reindex(range(int(points["image"].max()) + 1))
+    metric = cell.measurement.get("phi", {}).get("metric", {})
+    kinds = cell.measurement.get("phi", {}).get("kind", {})
+    names = [str(name) for name in points.columns if name not in POINT_COLUMNS]
+    sheet = album.add_sheet(cell.figures / "thumbnails.png", THUMBNAIL_COLUMNS)
+    return {
+        "name": cell.label,
+        "sheet": sheet,
+        "columns": THUMBNAIL_COLUMNS,
+        "factors": [
+            {
+                "name": name,
+                "kind": kinds.get(name) or ("categorical" if metric.get(name) == "accuracy" else "continuous"),
+                "values": [plain(value) for value in by_image[name]],
+            }
+            for name in names
+        ],
+        "candidates": [
+            {
+                "name": name,
+                "x": [round(float(x), 3) for x in own["umap_1"]],
+                "y": [round(float(y), 3) for y in own["umap_2"]],
+                "image": [int(i) for i in own["image"]],
+            }
+            for name, own in points.groupby("candidate", sort=False)
+        ],
+    }
+
+
+def sweep(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Headline scores against bottleneck: one line per paradigm, candidate, data and seed."""
+    rows = pd.concat([cell.rows for cell in cells], ignore_index=True)
+    rows = rows[rows["headline"] & rows["score"].notna()].sort_values("bottleneck", kind="stable")
+    several = {column for column in ("data", "seed") if rows[column].nunique() > 1}
+    lines = []
+    for (paradigm, candidate, kind, data, seed), own in rows.groupby(
+        ["paradigm", "candidate", "kind", "data", "seed"], sort=False
+    ):
+        label = {"data": str(data), "seed": f"seed {seed}"}
+        lines.append(
+            {
+                "paradigm": paradigm,
+                "candidate": candidate,
+                "main": kind in COMPACT_KINDS or candidate == "h",
+                "note": ", ".join(label[column] for column in sorted(several)),
+                "properties": {
+                    name: {
+                        key: [plain(value) for value in part[column]]
+                        for key, column in (
+                            *(("x", "bottleneck"), ("y", "score")),
+                            *(("low", "ci_low"), ("high", "ci_high"), ("verdict", "verdict")),
+                        )
+                    }
+                    for name, part in own.groupby("property", sort=False)
+                },
+            }
+        )
+    return lines

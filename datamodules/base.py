@@ -1,0 +1,294 @@
+"""What every data set gives: images in memory, factors of variation, captions, and seeded splits.
+
+A batch is ``{"image": (B, C, H, W) float in [-1, 1], "factors": (B, K) float, "caption": list[str]}``.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TypedDict
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datamodules.errors import InputError
+
+
+class FactorKind(StrEnum):
+    """How the numbers of a factor are to be compared."""
+
+    CATEGORICAL = "categorical"
+    CONTINUOUS = "continuous"
+    CIRCULAR = "circular"
+
+
+class Role(StrEnum):
+    """What a factor of variation belongs to."""
+
+    STRUCTURE = "structure"
+    CONTENT = "content"
+    SURFACE = "surface"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor of variation.
+
+    Attributes:
+        name: Column name.
+        kind: ``categorical`` values are integers 0 … cardinality - 1, ``continuous`` values lie in [0, 1],
+            ``circular`` values lie in [0, 1) and 0 follows upon 1.
+        cardinality: Number of classes of a categorical factor, 0 for the others.
+        role: structure, content or surface.
+        labels: Names of the classes of a categorical factor.
+    """
+
+    name: str
+    kind: FactorKind
+    cardinality: int
+    role: Role
+    labels: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Number of values that :func:`encode` spends on this factor."""
+        return {FactorKind.CATEGORICAL: self.cardinality, FactorKind.CONTINUOUS: 1, FactorKind.CIRCULAR: 2}[self.kind]
+
+    def encode(self, values: Tensor) -> Tensor:
+        """Embed values (N,) as (N, width): one-hot, scaled to [-1, 1], or (cos, sin) of the full turn."""
+        match self.kind:
+            case FactorKind.CATEGORICAL:
+                return torch.nn.functional.one_hot(values.long(), self.cardinality).float()
+            case FactorKind.CONTINUOUS:
+                return (2 * values - 1).float()[:, None]
+            case FactorKind.CIRCULAR:
+                angle = 2 * math.pi * values.float()
+                return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def encode(values: Tensor, factors: Sequence[Factor]) -> Tensor:
+    """Embed factor values (N, K) as one vector each, (N, sum of widths), so that Euclidean distance makes sense."""
+    if not factors:
+        return torch.zeros(len(values), 0)
+    return torch.cat([factor.encode(values[:, k]) for k, factor in enumerate(factors)], dim=1)
+
+
+class Batch(TypedDict):
+    """What a data loader yields."""
+
+    image: Tensor
+    factors: Tensor
+    caption: list[str]
+
+
+@dataclass(frozen=True)
+class Images:
+    """A whole data set in memory.
+
+    Attributes:
+        pixels: (N, C, H, W) uint8.
+        values: (N, K) float, one column per factor.
+        captions: N strings.
+    """
+
+    pixels: Tensor
+    values: Tensor
+    captions: Sequence[str]
+
+    def subset(self, index: Tensor) -> "Images":
+        """The images at the positions ``index`` (M,)."""
+        return Images(self.pixels[index], self.values[index], [self.captions[i] for i in index.tolist()])
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 pixels to float in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)
+
+
+class InMemoryDataset(Dataset[Batch]):
+    """Serves whole batches by index tensor; pixels stay uint8, where they were put, until a batch asks for them."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self.pixels = images.pixels.to(device)
+        self.values = images.values.to(device)
+        self.captions = images.captions
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        at = index.to(self.pixels.device)
+        return {
+            "image": to_float(self.pixels.index_select(0, at)),
+            "factors": self.values.index_select(0, at),
+            "caption": [self.captions[i] for i in index.tolist()],
+        }
+
+
+class BudgetSampler(Sampler[Tensor]):
+    """Index batches of an endless, seeded, reshuffled stream over ``size`` images, cut off after ``budget`` images.
+
+    The stream is cut into *epochs* of ``epoch_images`` images, after each of which a checkpoint can be written.
+    Which images an epoch holds depends on its number and the seed alone, so a resumed run sees the same ones.
+    """
+
+    def __init__(self, size: int, batch_size: int, budget: int, epoch_images: int, seed: int) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.total = math.ceil(budget / batch_size)
+        self.per_epoch = max(1, epoch_images // batch_size)
+        self.epoch = 0
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs until the budget is spent."""
+        return math.ceil(self.total / self.per_epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(0, min(self.per_epoch, self.total - self.epoch * self.per_epoch))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        first = self.epoch * self.per_epoch * self.batch_size
+        remaining = len(self) * self.batch_size
+        stream: list[Tensor] = []
+        while remaining > 0:
+            shuffle, offset = divmod(first, self.size)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + shuffle)
+            part = torch.randperm(self.size, generator=generator)[offset : offset + remaining]
+            stream.append(part)
+            first, remaining = first + len(part), remaining - len(part)
+        if stream:
+            yield from torch.split(torch.cat(stream), self.batch_size)
+
+
+class ImageDataModule(LightningDataModule):
+    """Base of all data sets: subclasses say what their factors are and give their images.
+
+    Args:
+        image_size: Height and width of the images in pixels.
+        channels: 1 or 3.
+        batch_size: Images per training step.
+        budget_images: Images that training sees in all, repetitions counted.
+        epoch_images: Images between two checkpoints.
+        split: Shares of (train, val, test), adding up to 1.
+        seed: Decides the split and the order of the batches.
+
+    Raises:
+        InputError: One of these is out of range.
+    """
+
+    factors: tuple[Factor, ...] = ()
+    render: Callable[[Tensor], Tensor] | None = None
+    """Renders factor values (N, K) to uint8 images (N, C, H, W), where the data set can."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        channels: int,
+        batch_size: int,
+        budget_images: int,
+        epoch_images: int,
+        split: Sequence[float] = (0.8, 0.1, 0.1),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        at_least_one = {
+            "budget.images": budget_images,
+            "budget.batch_size": batch_size,
+            "budget.checkpoint_images": epoch_images,
+            "data.image_size": image_size,
+        }
+        for name, value in at_least_one.items():
+            if value < 1:
+                raise InputError(f"{name}={value}: give at least 1")
+        if channels not in (1, 3):
+            raise InputError(f"data.channels={channels}: give 1 for grey or 3 for colour images")
+        if len(split) != 3 or min(split) < 0 or not math.isclose(sum(split), 1):
+            raise InputError(f"data.split={list(split)}: give three shares, train, val and test, that add up to 1")
+        self.image_size, self.channels = image_size, channels
+        self.batch_size, self.budget_images, self.epoch_images = batch_size, budget_images, epoch_images
+        self.split, self.seed = tuple(split), seed
+        self._splits: Mapping[str, Images] | None = None
+
+    def load(self) -> Images:
+        """All images of the data set; called once."""
+        raise NotImplementedError
+
+    def load_splits(self) -> Mapping[str, Images]:
+        """``train``, ``val`` and ``test`` images, disjoint; override where a data set comes with its own split."""
+        return self.divide(self.load())
+
+    def divide(self, images: Images) -> dict[str, Images]:
+        """Shuffle by seed and cut into ``train``, ``val`` and ``test``; identical pictures all go to one of them."""
+        group_of: dict[bytes, int] = {}
+        groups = torch.tensor(
+            [
+                group_of.setdefault(hashlib.blake2b(picture, digest_size=16).digest(), len(group_of))
+                for picture in images.pixels.flatten(1).numpy()
+            ],
+            dtype=torch.long,
+        )
+        rank = torch.randperm(len(group_of), generator=torch.Generator().manual_seed(self.seed))
+        ranks, order = rank[groups].sort(stable=True)
+        shares = (sum(self.split[:i]) for i in range(4))
+        cuts = [int(torch.searchsorted(ranks, round(share * len(group_of)))) for share in shares]
+        named = zip(("train", "val", "test"), pairwise(cuts), strict=True)
+        return {name: images.subset(order[start:end]) for name, (start, end) in named}
+
+    @property
+    def splits(self) -> Mapping[str, Images]:
+        """``train``, ``val`` and ``test`` images, loaded at first use."""
+        if self._splits is None:
+            self._splits = self.load_splits()
+            for name, images in self._splits.items():
+                if len(images.pixels) == 0:
+                    shares = f"data.split={list(self.split)}"
+                    raise InputError(f"{shares} leaves no image for {name!r}: give more images, or larger shares")
+        return self._splits
+
+    @property
+    def condition_width(self) -> int:
+        """Number of values that :func:`encode` makes of one image's factors; 0 where there are none."""
+        return sum(factor.width for factor in self.factors)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs until the budget is spent."""
+        return self._sampler(1).epochs
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.channels, self.image_size, self.image_size
+
+    def setup(self, stage: str) -> None:
+        """Load the images."""
+        _ = self.splits
+
+    def _sampler(self, size: int) -> BudgetSampler:
+        return BudgetSampler(size, self.batch_size, self.budget_images, self.epoch_images, self.seed)
+
+    def _device(self) -> torch.device:
+        """Where the images are kept: on the accelerator when they take less than a quarter of its free memory."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type == "cuda":
+            free, _total = torch.cuda.mem_get_info(device)
+            if sum(s.pixels.nbytes for s in self.splits.values()) > free // 4:
+                return torch.device("cpu")
+        return device
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of training images until the budget is spent."""
+        dataset = InMemoryDataset(self.splits["train"], self._device())
+        sampler = self._sampler(len(dataset))
+        # A generator of its own: else each new iterator draws from the global one and a resumed run differs.
+        return DataLoader(dataset, sampler=sampler, batch_size=None, generator=torch.Generator())

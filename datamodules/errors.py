@@ -1,0 +1,40 @@
+"""The one exception for what a user can put right, and how the command line tools show it."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+
+class InputError(ValueError):
+    """What was asked for cannot be done; the message names the field, the file and the remedy on one line."""
+
+
+def reports_errors(main: Callable[[], None]) -> Callable[[], None]:
+    """Have a command line tool print what a user can put right as one line, and exit with status 2.
+
+    Every other exception is a defect of ours and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped() -> None:
+        # Hydra would print a traceback and exit by itself; this has it pass the exception on.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        try:
+            main()
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            # Hydra wraps what a constructor raises, and its words around ours help nobody.
+            told = error.__cause__ if isinstance(error.__cause__, InputError) else error
+            print("error:", " ".join(str(told).split()), file=sys.stderr)
+        except OSError as error:
+            print(f"error: {error.filename}: {error.strerror}: choose a directory that can be written", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+        else:
+            return
+        sys.exit(2)
+
+    return wrapped

@@ -1,0 +1,102 @@
+"""What the training of every paradigm shares: the budget's clock, the moving average, resuming, divergence."""
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from datamodules.base import Batch
+from datamodules.errors import InputError
+
+
+class TrainingDivergedError(InputError):
+    """A loss or a gradient is no longer a number."""
+
+
+class Paradigm(LightningModule):
+    """A network in training and ``model``, its exponential moving average, which meets the contract.
+
+    Args:
+        network: The network that the contract is about; ``model`` starts as its copy.
+        ema_decay: Upper bound of the decay of the moving average per step. Early on it is
+            ``(1 + step) / (10 + step)``, so that the random start is forgotten.
+        learning_rate: Step size of AdamW at its peak.
+    """
+
+    def __init__(self, network: nn.Module, *, ema_decay: float, learning_rate: float) -> None:
+        super().__init__()
+        self.network = network
+        self.model = copy.deepcopy(network).requires_grad_(False).eval()
+        self.ema_decay, self.learning_rate = ema_decay, learning_rate
+        self.images_seen = 0
+        self.steps_taken = 0
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of parameters that training adjusts, helpers such as a discriminator included."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def adamw(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float] = (0.9, 0.99)) -> torch.optim.AdamW:
+        """The optimiser of every paradigm; the fused form is three times faster on the CPU."""
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, betas=betas, weight_decay=0.0, fused=True)
+
+    def scheduled(self, optimizer: torch.optim.Optimizer, warmup: float = 0.05) -> dict[str, Any]:
+        """Let the step size rise linearly over the share ``warmup`` of training, then fall to 0 by a half cosine."""
+        total = self.trainer.estimated_stepping_batches
+
+        def factor(step: int) -> float:
+            done = step / total
+            return min(done / warmup + 1 / total, 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def checked(self, losses: dict[str, Tensor]) -> None:
+        """Log ``losses`` and stop when one is no longer a number.
+
+        Raises:
+            TrainingDivergedError: A loss is NaN or infinite.
+        """
+        for name, loss in losses.items():
+            if not torch.isfinite(loss):
+                self.diverged(f"the loss {name!r} is {loss.item()}")
+        self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()})
+
+    def diverged(self, what: str) -> None:
+        """Raise :class:`TrainingDivergedError`; the last checkpoint stays as it is."""
+        raise TrainingDivergedError(
+            f"training diverged after {self.images_seen} images: {what}; the last good checkpoint is kept; "
+            f"lower paradigm.learning_rate (now {self.learning_rate}) and run the same command again"
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient norm, and stop before a gradient that is no number reaches the weights."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        if not torch.isfinite(norm):
+            self.diverged("the gradient norm is not finite")
+        self.log("train/gradient_norm", norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Count the images and move the average."""
+        self.images_seen += len(batch["image"])
+        self.steps_taken += 1
+        decay = min(self.ema_decay, (1 + self.steps_taken) / (10 + self.steps_taken))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.model.parameters()), list(self.network.parameters()), 1 - decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a resumed run needs to give the same numbers."""
+        checkpoint["progress"] = {"images_seen": self.images_seen, "steps_taken": self.steps_taken}
+        checkpoint["rng"] = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the counters and the random number generators."""
+        self.images_seen = checkpoint["progress"]["images_seen"]
+        self.steps_taken = checkpoint["progress"]["steps_taken"]
+        torch.set_rng_state(checkpoint["rng"]["cpu"].cpu())
+        torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["rng"]["cuda"]])

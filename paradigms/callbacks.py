@@ -1,0 +1,108 @@
+"""What happens beside training: the budget's account, sample pictures, the W&B axis."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import wandb
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from datamodules.base import Batch, to_float
+from paradigms.base import Paradigm
+from paradigms.contract import Invertible
+
+FLOP_STEPS = 16
+"""Steps over which FLOPs are counted: a whole period of the GAN's lazy regularisation."""
+
+
+class Account(Callback):
+    """Seconds and floating point operations that training took, interruptions included."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.flops_per_step = 0.0
+        self._counter: FlopCounterMode | None = None
+        self._first = 0
+        self._since = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock and the count."""
+        assert isinstance(pl_module, Paradigm)
+        self._since = time.perf_counter()
+        self._first = pl_module.steps_taken
+        if not self.flops_per_step:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Read the count after a few steps."""
+        assert isinstance(pl_module, Paradigm)
+        if self._counter and pl_module.steps_taken - self._first == FLOP_STEPS:
+            self._read()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the account up to date before the checkpoint is written."""
+        assert isinstance(pl_module, Paradigm)
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        if self._counter:
+            self._read(pl_module.steps_taken - self._first)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the count."""
+        if self._counter:
+            self._read()
+
+    def _read(self, steps: int = FLOP_STEPS) -> None:
+        assert self._counter is not None
+        self._counter.__exit__(None, None, None)
+        self.flops_per_step, self._counter = self._counter.get_total_flops() / steps, None
+
+    def state_dict(self) -> dict[str, float]:
+        """Kept in the checkpoint."""
+        return {"seconds": self.seconds, "flops_per_step": self.flops_per_step}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on from a checkpoint."""
+        self.seconds, self.flops_per_step = state_dict["seconds"], state_dict["flops_per_step"]
+
+
+def save_grid(images: Tensor, path: Path, columns: int = 8) -> Any:
+    """Write images (N, C, H, W) in [-1, 1] as one PNG and return it as a uint8 picture."""
+    picture = to_pil_image(make_grid(images.float().cpu(), nrow=columns, normalize=True, value_range=(-1, 1)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return picture
+
+
+class Pictures(Callback):
+    """Samples from fixed inputs, and reconstructions where there is an encoder, at each checkpoint."""
+
+    def __init__(self, figures: Path, count: int = 64) -> None:
+        self.figures, self.count = figures, count
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write and log the pictures."""
+        assert isinstance(pl_module, Paradigm)
+        model = pl_module.model
+        with torch.no_grad():
+            inputs = model.draw(self.count, torch.Generator().manual_seed(0))
+            pictures = {"samples": save_grid(model.generate(inputs).images, self.figures / "samples.png")}
+            real = to_float(trainer.datamodule.splits["val"].pixels[: self.count]).to(pl_module.device)
+            save_grid(real, self.figures / "real.png")
+            if isinstance(model, Invertible):
+                again = model.generate(model.invert(real)).images
+                pairs = torch.stack([real[:32], again[:32]], dim=1).flatten(0, 1)
+                pictures["reconstructions"] = save_grid(pairs, self.figures / "reconstructions.png")
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {name: wandb.Image(picture) for name, picture in pictures.items()}
+                | {"images_seen": pl_module.images_seen}
+            )

@@ -1,0 +1,108 @@
+"""The contract that every paradigm meets and that the analysis is built on: two verbs, *record* and *edit*.
+
+Activations reach a record or an edit with the images of the batch in their first dimension, also where guidance
+doubles the batch inside the network: then the second dimension holds the two halves.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Inputs = Mapping[str, Tensor]
+"""All that a generation draws at random, fixed: one (N, …) entry per input candidate."""
+
+Edit = Callable[[Tensor, int], Tensor]
+"""(activations of the whole batch (N, …), step from 0 up) → activations of the same shape."""
+
+
+class Kind(StrEnum):
+    """What a latent candidate is to the model."""
+
+    PRIOR = "prior"
+    CODE = "code"
+    NOISE = "noise"
+    CONDITION = "condition"
+    ACTIVATION = "activation"
+    SKIP = "skip"
+
+
+class Path(StrEnum):
+    """How to walk between two values without leaving their distribution."""
+
+    LERP = "lerp"
+    SLERP = "slerp"
+
+
+@dataclass(frozen=True)
+class LatentCandidate:
+    """One place where a representation lives.
+
+    Attributes:
+        name: ``z``, ``x_T``, ``h``, ``skip.2``, …
+        kind: What it is to the model.
+        shape: Shape of one image's value; with a leading T where there is one value per timestep.
+        path: How to walk between two values.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What :meth:`GenerativeModel.generate` returns.
+
+    Attributes:
+        images: (N, C, H, W) in [-1, 1].
+        values: The recorded candidates, (N, \\*candidate.shape) each.
+    """
+
+    images: Tensor
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class GenerativeModel(Protocol):
+    """A model that can be analysed.
+
+    ``candidates`` are listed in the order in which they act. Those that :meth:`draw` returns are *inputs*: they are
+    edited by replacing their entry. All others are edited through ``edits``.
+    """
+
+    @property
+    def candidates(self) -> Mapping[str, LatentCandidate]:
+        """Every latent candidate by its name."""
+        ...
+
+    def draw(self, n: int, generator: torch.Generator) -> Inputs:
+        """Draw the inputs of ``n`` images from their prior."""
+        ...
+
+    def generate(
+        self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
+    ) -> Generation:
+        """Images of ``inputs``, deterministic in (inputs, edits).
+
+        Args:
+            inputs: One (N, …) entry per input candidate.
+            record: Names of candidates whose values to return, after any edit.
+            edits: What to overwrite, by candidate.
+
+        Raises:
+            ValueError: A name is no candidate, or an edit is asked of an input or returns another shape.
+        """
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A model that finds the inputs of given images."""
+
+    def invert(self, images: Tensor) -> Inputs:
+        """Inputs whose images are close to ``images`` (N, C, H, W) in [-1, 1]."""
+        ...

@@ -1,0 +1,295 @@
+"""A small U-Net diffusion model, conditional on the factors of variation.
+
+Trained to predict ``v = alpha_t eps − sigma_t x_0`` (Salimans & Ho 2022, appendix D) under a schedule with zero
+terminal signal-to-noise ratio, and sampled by DDIM with η = 0 (Song et al. 2021) from trailing timesteps
+(Lin et al. 2024): generation is a deterministic function of the noise x_T and the condition.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from diffusers import DDIMScheduler, UNet2DModel
+from torch import Tensor, nn
+
+from datamodules.base import Batch, encode
+from datamodules.errors import InputError
+from paradigms.base import Paradigm
+from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
+from paradigms.taps import Site, intercept, tapped
+
+CONDITIONS_KEPT = 4096
+"""Conditions of training images that the model keeps, to draw from when it generates."""
+
+
+class NarrowMidBlock(nn.Module):
+    """The U-Net's mid block, squeezed to ``channels`` at its output: h-space, the narrowest place of the network.
+
+    Only the two 1×1 convolutions change with the bottleneck, so models of different bottleneck differ in nothing else.
+    """
+
+    def __init__(self, mid_block: nn.Module, width: int, channels: int) -> None:
+        super().__init__()
+        self.mid_block = mid_block
+        self.squeeze = nn.Conv2d(width, channels, 1)
+        self.expand = nn.Conv2d(channels, width, 1)
+
+    def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
+        """(N, width, H, W) through the mid block and the bottleneck, same shape."""
+        return cast(Tensor, self.expand(self.squeeze(self.mid_block(hidden_states, temb))))
+
+
+class Denoiser(nn.Module):
+    """The network, its sampler and its latent candidates.
+
+    Candidates: ``x_T``; ``condition``; ``down.i``, the trunk after the i-th encoder block; ``skip.j``, the j-th
+    tensor handed to the decoder, in the encoder's order; ``h``; ``up.i``, the output of the i-th decoder block.
+
+    Args:
+        image_shape: (C, H, W).
+        condition_width: Length of the encoded condition; 0 makes the model unconditional.
+        bottleneck: Number of values of h: its channels × height × width.
+        block_out_channels: Channels of each level of the U-Net.
+        skips: ``all``, ``none``, or the numbers of the skips to keep; the others carry zeros.
+        timesteps: Length of the noise schedule.
+        sampler_steps: T, the number of DDIM steps of a generation.
+        guidance: Classifier-free guidance scale (Ho & Salimans 2022); 1 is the plain conditional model.
+
+    Raises:
+        InputError: ``bottleneck``, ``skips`` or ``image_size`` do not fit the network.
+    """
+
+    conditions: Tensor
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        condition_width: int,
+        bottleneck: int,
+        block_out_channels: Sequence[int],
+        skips: Literal["all", "none"] | Sequence[int],
+        timesteps: int,
+        sampler_steps: int,
+        guidance: float,
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        levels, top = len(block_out_channels), block_out_channels[-1]
+        if height % 2 ** (levels - 1) or width % 2 ** (levels - 1):
+            raise InputError(f"data.image_size={height} must be a multiple of {2 ** (levels - 1)} for {levels} levels")
+        self.image_shape = tuple(image_shape)
+        self.condition_width, self.guidance, self.sampler_steps = condition_width, guidance, sampler_steps
+        h_size = (height >> (levels - 1)) * (width >> (levels - 1))
+        if bottleneck < 1 or bottleneck % h_size:
+            raise InputError(
+                f"bottleneck={bottleneck} must be a positive multiple of {h_size}, the pixels of h, for diffusion"
+            )
+        self.unet = UNet2DModel(
+            sample_size=(height, width),
+            in_channels=channels,
+            out_channels=channels,
+            layers_per_block=1,
+            block_out_channels=tuple(block_out_channels),
+            down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+            attention_head_dim=32,
+            norm_num_groups=16,
+            class_embed_type="identity" if condition_width else None,
+        )
+        self.unet.mid_block = NarrowMidBlock(self.unet.mid_block, top, bottleneck // h_size)
+        if condition_width:
+            embedding = 4 * block_out_channels[0]
+            self.embed = nn.Sequential(
+                nn.Linear(condition_width, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+            )
+            self.unconditional = nn.Parameter(torch.zeros(embedding))
+        self.register_buffer("conditions", torch.zeros(CONDITIONS_KEPT, condition_width))
+        self.scheduler = DDIMScheduler(
+            num_train_timesteps=timesteps,
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="v_prediction",
+            rescale_betas_zero_snr=True,
+            timestep_spacing="trailing",
+            clip_sample=True,
+        )
+        self.scheduler.set_timesteps(sampler_steps)
+        self.sites = self._sites(skips)
+        with torch.no_grad():
+            self.candidates: Mapping[str, LatentCandidate] = self._candidates()
+
+    def _sites(self, skips: Literal["all", "none"] | Sequence[int]) -> dict[str, Site]:
+        """Where each candidate passes, in the order of execution; cut skips are zeroed and are no candidates."""
+        down, mid, up = list(self.unet.down_blocks), self.unet.mid_block, list(self.unet.up_blocks)
+        sites = {}
+        for i, following in enumerate([*down[1:], mid]):
+            sites[f"down.{i}"] = Site(following, "hidden_states")
+        sites["h"] = Site(mid.squeeze)
+        total = sum(len(block.resnets) for block in up)
+        if isinstance(skips, str):
+            kept = set(range(total)) if skips == "all" else set()
+        else:
+            kept = set(skips)
+        if not kept <= set(range(total)):
+            raise InputError(f"paradigm.skips={list(skips)} must be all, none or numbers from 0 to {total - 1}")
+        last = total
+        for i, block in enumerate(up):
+            first = last - len(block.resnets)
+            for j in range(first, last):
+                if j in kept:
+                    sites[f"skip.{j}"] = Site(block, "res_hidden_states_tuple", j - first)
+                else:
+                    intercept(Site(block, "res_hidden_states_tuple", j - first), torch.zeros_like)
+            sites[f"up.{i}"] = Site(block)
+            last = first
+        return sites
+
+    def _candidates(self) -> dict[str, LatentCandidate]:
+        """Declare the candidates; the shapes of activations are read off one pass."""
+        candidates = {"x_T": LatentCandidate("x_T", Kind.NOISE, tuple(self.image_shape), Path.SLERP)}
+        if self.condition_width:
+            shape = (self.condition_width,)
+            candidates["condition"] = LatentCandidate("condition", Kind.CONDITION, shape, Path.LERP)
+        inputs = self.draw(1, torch.Generator())
+        with tapped(self.sites, inputs, record=self.sites, edits=None, groups=self._groups) as values:
+            self._velocity(inputs["x_T"], torch.tensor(0), inputs.get("condition"))
+        for name in self.sites:
+            shape = (self.sampler_steps, *values[name].shape[1:])
+            kind = Kind.SKIP if name.startswith("skip.") else Kind.ACTIVATION
+            candidates[name] = LatentCandidate(name, kind, shape, Path.LERP)
+        return candidates
+
+    @property
+    def _groups(self) -> int:
+        """Copies of the batch inside the network: guidance runs it with and without the condition."""
+        return 2 if self.condition_width and self.guidance != 1 else 1
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Tensor | None, keep: Tensor | None = None) -> Tensor:
+        """Predict v.
+
+        Args:
+            x_t: Noisy images (N, C, H, W).
+            t: Timesteps (N,) or one for all.
+            condition: Encoded conditions (N, condition_width), or ``None`` for an unconditional model.
+            keep: (N,) bool, where to use the condition; everywhere if ``None``.
+        """
+        labels = None
+        if condition is not None:
+            labels = self.embed(condition)
+            if keep is not None:
+                labels = torch.where(keep[:, None], labels, self.unconditional.to(labels.dtype))
+        return cast(Tensor, self.unet(x_t, t, class_labels=labels).sample)
+
+    def _velocity(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        """v under guidance: both halves run as one batch, the conditional one first."""
+        if condition is None or self._groups == 1:
+            return self.denoise(x_t, t, condition)
+        keep = torch.arange(2 * len(x_t), device=x_t.device) < len(x_t)
+        conditional, unconditional = self.denoise(x_t.repeat(2, 1, 1, 1), t, condition.repeat(2, 1), keep).chunk(2)
+        return unconditional + self.guidance * (conditional - unconditional)
+
+    def draw(self, n: int, generator: torch.Generator) -> Inputs:
+        """Noise x_T (n, C, H, W) from N(0, I), and conditions (n, condition_width) of training images."""
+        device = self.conditions.device
+        inputs = {"x_T": torch.randn(n, *self.image_shape, generator=generator).to(device)}
+        if self.condition_width:
+            chosen = torch.randint(len(self.conditions), (n,), generator=generator)
+            inputs["condition"] = self.conditions[chosen.to(device)]
+        return inputs
+
+    @torch.no_grad()
+    def generate(
+        self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
+    ) -> Generation:
+        """Run DDIM with η = 0 from ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
+        x_t = inputs["x_T"]
+        with tapped(
+            self.sites, inputs, record=record, edits=edits, stepwise=True, groups=self._groups
+        ) as values:
+            for t in self.scheduler.timesteps:
+                v = self._velocity(x_t, t.to(x_t.device), inputs.get("condition"))
+                x_t = self.scheduler.step(v.float(), t, x_t).prev_sample
+        return Generation(x_t.clamp(-1, 1), values)
+
+
+class Diffusion(Paradigm):
+    """Training of a :class:`Denoiser`.
+
+    Args:
+        image_shape: (C, H, W).
+        condition_width: Length of the encoded condition of the data set.
+        condition: ``factors`` or ``none``.
+        condition_dropout: Share of training images whose condition is dropped, so that the same network is also the
+            unconditional model.
+        bottleneck: Number of values of h.
+        block_out_channels: Channels of each level.
+        skips: ``all``, ``none``, or the numbers of the skips to keep.
+        timesteps: Length of the noise schedule.
+        sampler_steps: Number of DDIM steps.
+        guidance: Guidance scale when generating.
+        learning_rate: See :class:`Paradigm`.
+        ema_decay: See :class:`Paradigm`.
+    """
+
+    network: Denoiser
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        condition_width: int,
+        condition: Literal["factors", "none"],
+        condition_dropout: float,
+        bottleneck: int,
+        block_out_channels: Sequence[int],
+        skips: Literal["all", "none"] | Sequence[int],
+        timesteps: int,
+        sampler_steps: int,
+        guidance: float,
+        learning_rate: float,
+        ema_decay: float,
+    ) -> None:
+        if condition not in ("factors", "none"):
+            raise InputError(f"paradigm.condition={condition} must be factors or none")
+        denoiser = Denoiser(
+            image_shape=image_shape,
+            condition_width=condition_width if condition == "factors" else 0,
+            bottleneck=bottleneck,
+            block_out_channels=block_out_channels,
+            skips=skips,
+            timesteps=timesteps,
+            sampler_steps=sampler_steps,
+            guidance=guidance,
+        )
+        super().__init__(denoiser, learning_rate=learning_rate, ema_decay=ema_decay)
+        self.condition_dropout = condition_dropout
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a short linear warm-up and a cosine decay over the budget."""
+        return self.scheduled(self.adamw(self.network.parameters()))
+
+    def on_fit_start(self) -> None:
+        """Keep conditions of training images, for the model to draw from."""
+        if self.model.condition_width:
+            images, factors = self.trainer.datamodule.splits["train"], self.trainer.datamodule.factors
+            chosen = torch.arange(CONDITIONS_KEPT) % len(images.values)
+            conditions = encode(images.values[chosen], factors).to(self.device)
+            self.network.conditions.copy_(conditions)
+            self.model.conditions.copy_(conditions)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean squared error of v at timesteps spread evenly over the schedule."""
+        images, n = batch["image"], len(batch["image"])
+        # One timestep per equal slice of the schedule: the loss of a batch varies less than with independent ones.
+        spread = (torch.arange(n, device=self.device) + torch.rand(n, device=self.device)) / n
+        scheduler = self.network.scheduler
+        t = (spread * scheduler.config.num_train_timesteps).long()
+        noise = torch.randn_like(images)
+        condition = keep = None
+        if self.network.condition_width:
+            condition = encode(batch["factors"], self.trainer.datamodule.factors)
+            keep = torch.rand(n, device=self.device) >= self.condition_dropout
+        x_t, v = scheduler.add_noise(images, noise, t), scheduler.get_velocity(images, noise, t)
+        loss = nn.functional.mse_loss(self.network.denoise(x_t, t, condition, keep).float(), v)
+        self.checked({"loss": loss})
+        return loss

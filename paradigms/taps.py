@@ -1,0 +1,122 @@
+"""Record and edit activations inside a network, by forward hooks that are always removed."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from paradigms.contract import Edit, Inputs
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an activation passes: the output of ``module``, or one of its arguments.
+
+    Attributes:
+        module: The module to hook.
+        argument: Name of the argument of ``module.forward``; ``None`` means its output.
+        index: Position inside the argument, where that is a tuple of tensors.
+    """
+
+    module: nn.Module
+    argument: str | None = None
+    index: int | None = None
+
+
+def intercept(site: Site, replace: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Put ``replace(activation)`` in the place of each activation that passes ``site``, until the handle is removed."""
+    if site.argument is None:
+        return site.module.register_forward_hook(lambda _module, _args, output: replace(output))
+    argument, index = site.argument, site.index
+    signature = inspect.signature(site.module.forward)
+
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        bound = signature.bind(*args, **kwargs)
+        value = bound.arguments[argument]
+        if index is None:
+            bound.arguments[argument] = replace(value)
+        else:
+            bound.arguments[argument] = (*value[:index], replace(value[index]), *value[index + 1 :])
+        return bound.args, bound.kwargs
+
+    return site.module.register_forward_pre_hook(before, with_kwargs=True)
+
+
+class _Tap:
+    """Edits and then records one activation each time the network runs; the runs are the steps, from 0 up."""
+
+    def __init__(self, name: str, edit: Edit | None, record: bool, groups: int) -> None:
+        self.name, self.edit, self.record, self.groups = name, edit, record, groups
+        self.step = 0
+        self.values: list[Tensor] = []
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        # Guidance stacks its halves in the batch: (G·N, …) is seen as (N, G, …).
+        grouped = activation.unflatten(0, (self.groups, -1)).transpose(0, 1) if self.groups > 1 else activation
+        if self.edit is not None:
+            # A clone, since a trunk is the same tensor as the last skip and an edit may write in place.
+            edited = self.edit(grouped.clone(), self.step)
+            if edited.shape != grouped.shape:
+                raise ValueError(
+                    f"the edit of {self.name!r} returned shape {tuple(edited.shape)}, not {tuple(grouped.shape)}"
+                )
+            grouped = edited
+            activation = edited.transpose(0, 1).flatten(0, 1) if self.groups > 1 else edited
+        if self.record:
+            self.values.append(grouped.detach())
+        self.step += 1
+        return activation
+
+
+@contextmanager
+def tapped(
+    sites: Mapping[str, Site],
+    inputs: Inputs,
+    *,
+    record: Collection[str],
+    edits: Mapping[str, Edit] | None,
+    stepwise: bool = False,
+    groups: int = 1,
+) -> Iterator[dict[str, Tensor]]:
+    """Record and edit at ``sites`` while the body runs; the recorded values are in the yielded dict afterwards.
+
+    Args:
+        sites: Where each candidate that is not an input lives.
+        inputs: The inputs of the generation; recording one of them returns it as it is.
+        record: Names of the candidates to record.
+        edits: Edits by candidate name.
+        stepwise: Whether the network runs once per timestep: values then are (N, T, …), else (N, …).
+        groups: Copies of the batch that the network sees, stacked in its first dimension.
+
+    Raises:
+        ValueError: A name is no candidate, an edit is asked of an input, or an edit returned another shape.
+    """
+    edits = edits or {}
+    for name in (*record, *edits):
+        if name not in sites and name not in inputs:
+            raise ValueError(f"{name!r} is no candidate of this model; it has {', '.join((*inputs, *sites))}")
+    for name in edits:
+        if name in inputs:
+            raise ValueError(f"{name!r} is an input: replace inputs[{name!r}] instead of editing it")
+    taps = {
+        name: _Tap(name, edits.get(name), name in record, groups)
+        for name in sites
+        if name in record or name in edits
+    }
+    values: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for name, tap in taps.items():
+            stack.callback(intercept(sites[name], tap).remove)
+        yield values
+    for name in record:
+        if name in inputs:
+            values[name] = inputs[name]
+        elif stepwise:
+            values[name] = torch.stack(taps[name].values, dim=1)
+        else:
+            (values[name],) = taps[name].values

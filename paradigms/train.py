@@ -1,0 +1,177 @@
+"""Train one paradigm: ``python -m paradigms.train paradigm=gan data=shapes``."""
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+import wandb
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save_file
+
+from datamodules.base import ImageDataModule
+from datamodules.errors import InputError, reports_errors
+from paradigms.base import Paradigm
+from paradigms.callbacks import Account, Pictures
+
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+SETTINGS = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
+"""The parts of the configuration that decide what a trained model is."""
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory: returned to the kernel at every step, it halves the speed of convolutions."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, if it is one."""
+    here = Path(__file__).resolve().parents[1]
+    found = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write by rename, so that a killed process leaves no half file."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    part.replace(path)
+
+
+def same_settings(config: DictConfig, run: Path) -> None:
+    """Refuse a run directory that holds a model made with other settings.
+
+    Raises:
+        InputError: Names the first setting that differs.
+    """
+    path = run / "config.yaml"
+    if not path.exists():
+        return
+    before = OmegaConf.load(path)
+    for key in SETTINGS:
+        old, new = OmegaConf.to_container(before)[key], OmegaConf.to_container(config, resolve=True)[key]  # type: ignore
+        if old != new:
+            if isinstance(old, dict) and isinstance(new, dict):
+                inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+                key, old, new = f"{key}.{inner}", old.get(inner), new.get(inner)
+            raise InputError(f"{run} holds a model with {key}={old}, not {new}: choose another directory, or remove it")
+
+
+def train(config: DictConfig, run: Path) -> None:
+    """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
+
+    A finished run is left as it is; an interrupted one goes on from its last checkpoint, to the same numbers.
+
+    Args:
+        config: Composed from ``configs/train.yaml``.
+        run: The run directory.
+
+    Raises:
+        InputError: The configuration asks for something impossible, or training diverged.
+    """
+    data: ImageDataModule = instantiate(config.data)
+    config = config.copy()
+    config.paradigm.image_shape = list(data.image_shape)
+    if "condition_width" in config.paradigm:
+        config.paradigm.condition_width = data.condition_width
+    same_settings(config, run)
+    if (run / "manifest.json").exists():
+        print(f"{run}: already trained")
+        return
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    keep_freed_memory()
+    seed_everything(config.seed, verbose=False)
+    paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
+    run.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, run / "config.yaml", resolve=True)
+
+    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
+    logger = WandbLogger(
+        name=config.wandb.name or run.name,
+        project=config.wandb.project,
+        group=config.wandb.group,
+        job_type="train",
+        save_dir=run,
+        mode=config.wandb.mode,
+        config=OmegaConf.to_container(config, resolve=True),
+    )
+    logger.experiment.define_metric("images_seen")
+    logger.experiment.define_metric("*", step_metric="images_seen")
+    account = Account()
+    checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
+    trainer = Trainer(
+        accelerator=config.accelerator,
+        devices=1,
+        precision=config.precision,
+        max_epochs=data.epochs,
+        logger=logger,
+        callbacks=[TQDMProgressBar(refresh_rate=10), account, Pictures(run / "figures"), checkpoints],
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    last = run / "checkpoints" / "last.ckpt"
+    try:
+        trainer.fit(paradigm, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        save_file(
+            {name: value.contiguous() for name, value in paradigm.model.state_dict().items()}, run / "weights.safetensors"
+        )
+        manifest = {
+            "cell": run.name,
+            "paradigm": config.paradigm_name,
+            "data": config.data_name,
+            "bottleneck": config.bottleneck,
+            "seed": config.seed,
+            "parameters": paradigm.trained_parameters,
+            "images_seen": paradigm.images_seen,
+            "flops": account.flops_per_step * paradigm.steps_taken,
+            "seconds": account.seconds,
+            "device": str(trainer.strategy.root_device),
+            "threads": torch.get_num_threads(),
+            "versions": {name: version(name) for name in ("torch", "lightning", "diffusers", "wandb")}
+            | {"python": platform.python_version()},
+            "git_commit": git_commit(),
+            "hashes": {
+                "weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+            },
+        }
+        logger.experiment.summary.update({k: manifest[k] for k in ("parameters", "images_seen", "flops", "seconds")})
+        write_json(manifest, run / "manifest.json")
+    finally:
+        wandb.finish()
+
+
+@hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
+def app(config: DictConfig) -> None:
+    """Train one paradigm."""
+    train(config, Path(config.run))
+
+
+@reports_errors
+def main() -> None:
+    """Console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

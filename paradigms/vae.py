@@ -1,0 +1,131 @@
+"""A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.base import Batch
+from datamodules.errors import InputError
+from paradigms.base import Paradigm
+from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
+from paradigms.convnets import BASE_SIZE, Decoder, Encoder, check_bottleneck
+from paradigms.taps import Site, tapped
+
+
+class Autoencoder(nn.Module):
+    """Encoder, decoder and latent candidates: ``mu`` and, after each stage of the decoder, ``stage.i``.
+
+    Args:
+        image_shape: (C, H, W).
+        bottleneck: Length of mu.
+        width: See :class:`Decoder`.
+        max_width: See :class:`Decoder`.
+    """
+
+    def __init__(self, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int) -> None:
+        super().__init__()
+        check_bottleneck(bottleneck)
+        self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
+        self.to_code = nn.Linear(self.encoder.width * BASE_SIZE**2, 2 * bottleneck)
+        self.decoder = Decoder(image_shape=image_shape, latent=bottleneck, width=width, max_width=max_width)
+        self.sites = {f"stage.{i}": Site(stage) for i, stage in enumerate(self.decoder.stages)}
+        listed = [LatentCandidate("mu", Kind.CODE, (bottleneck,), Path.LERP)]
+        for name, shape in zip(self.sites, self.decoder.shapes, strict=True):
+            listed.append(LatentCandidate(name, Kind.ACTIVATION, shape, Path.LERP))
+        self.candidates: Mapping[str, LatentCandidate] = {candidate.name: candidate for candidate in listed}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.decoder.to_image.weight.device
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance, (N, bottleneck) each, of q(code | image (N, C, H, W))."""
+        mean, log_variance = cast(Tensor, self.to_code(self.encoder(images).flatten(1))).float().chunk(2, dim=1)
+        return mean, log_variance
+
+    def draw(self, n: int, generator: torch.Generator) -> Inputs:
+        """Codes (n, bottleneck) from the prior N(0, I)."""
+        return {"mu": torch.randn(n, *self.candidates["mu"].shape, generator=generator).to(self.device)}
+
+    @torch.no_grad()
+    def generate(
+        self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
+    ) -> Generation:
+        """Decode ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
+        with tapped(self.sites, inputs, record=record, edits=edits) as values:
+            images = self.decoder(inputs["mu"])
+        return Generation(images, values)
+
+    @torch.no_grad()
+    def invert(self, images: Tensor) -> Inputs:
+        """The means of the codes of ``images`` (N, C, H, W)."""
+        return {"mu": self.encode(images)[0]}
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, I)) in nats, (N, D) to (N,)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+class VAE(Paradigm):
+    """Training of an :class:`Autoencoder`.
+
+    The loss of an image is ``|x - decode(code)|² / (2 pixel_variance) + beta KL(q(code | x) || N(0, I))``, the
+    negative evidence lower bound up to a constant when ``beta`` is 1. With ``beta`` 0 the code is the mean: a plain
+    autoencoder.
+
+    Args:
+        image_shape: (C, H, W).
+        bottleneck: Length of mu.
+        width: Channels at full resolution of both networks.
+        max_width: Upper bound of the channels of both networks.
+        beta: Weight of the KL divergence.
+        pixel_variance: Variance of the Gaussian likelihood of a pixel in [-1, 1].
+        learning_rate: See :class:`Paradigm`.
+        ema_decay: See :class:`Paradigm`.
+
+    Raises:
+        InputError: ``beta`` is negative, or ``pixel_variance`` is not positive.
+    """
+
+    network: Autoencoder
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        bottleneck: int,
+        width: int,
+        max_width: int,
+        beta: float,
+        pixel_variance: float,
+        learning_rate: float,
+        ema_decay: float,
+    ) -> None:
+        if beta < 0:
+            raise InputError(f"paradigm.beta={beta}: give 0 for a plain autoencoder, 1 for a VAE, or more")
+        if pixel_variance <= 0:
+            raise InputError(f"paradigm.pixel_variance={pixel_variance}: give a positive number")
+        network = Autoencoder(image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width)
+        super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
+        self.beta, self.pixel_variance = beta, pixel_variance
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a short linear warm-up and a cosine decay over the budget."""
+        return self.scheduled(self.adamw(self.network.parameters()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of the batch, per pixel value."""
+        images = batch["image"]
+        mean, log_variance = self.network.encode(images)
+        code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.beta else mean
+        error = (self.network.decoder(code) - images).square().mean()
+        losses = {"loss": error / (2 * self.pixel_variance), "squared_error": error}
+        if self.beta:
+            losses["kl"] = kl_divergence(mean, log_variance).mean()
+            losses["loss"] = losses["loss"] + self.beta * losses["kl"] / images[0].numel()
+        self.checked(losses)
+        return losses["loss"]

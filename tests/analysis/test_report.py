@@ -1,0 +1,236 @@
+"""The report of a study as files; what a browser makes of it is tested beside this."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.page import NONE, TIMES, duration, quantity
+from analysis.report import build_report
+from analysis.results import read_rows, verdicts
+from datamodules.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Page(HTMLParser):
+    """What a test asks of a page: its elements with their attributes, its text, and its data."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.inside: list[str] = []
+        self.raw = ""
+        self.feed(file.read_text())
+        self.data: dict[str, Any] = json.loads(self.raw)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in {"script", "style"}:
+            self.inside.append(dict(attrs).get("id") or tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"script", "style"}:
+            self.inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self.inside:
+            self.text += data
+        elif self.inside == ["data"]:
+            self.raw += data
+
+    def pictures(self) -> list[str]:
+        return [str(attrs["data-picture"]) for tag, attrs in self.elements if tag == "img" and "data-picture" in attrs]
+
+
+def test_rows_and_verdicts_of_all_cells_are_written(demo_study: Path) -> None:
+    page = build_report(demo_study)
+    assert page == demo_study / "report" / "index.html"
+    assert sorted(file.name for file in page.parent.iterdir()) == ["index.html", "rows.parquet", "verdicts.csv"]
+    rows = pd.read_parquet(page.parent / "rows.parquet")
+    assert len(rows) == len(read_rows(demo_study))
+    table = pd.read_csv(page.parent / "verdicts.csv", keep_default_na=False)
+    assert list(table["verdict"]) == list(verdicts(rows)["verdict"])
+    assert set(table["cell"]) == {"gan", "vae", "diffusion"}
+
+
+def test_the_same_rows_give_the_same_page(demo_study: Path) -> None:
+    first = build_report(demo_study).read_bytes()
+    assert build_report(demo_study).read_bytes() == first
+
+
+def test_each_verdict_stands_in_the_table_with_its_evidence(demo_study: Path) -> None:
+    page = Page(build_report(demo_study))
+    buttons = [attrs for tag, attrs in page.elements if tag == "button" and "data-panel" in attrs]
+    table = verdicts(read_rows(demo_study))
+    by_place = {(row.cell, row.candidate, row.property): row for row in table.itertuples()}
+    assert len(buttons) == len(table) == len(page.data["panels"])
+    for button in buttons:
+        panel = page.data["panels"][int(str(button["data-panel"]))]
+        row = by_place[panel["cell"], panel["candidate"], panel["property"]]
+        assert f"{panel['candidate']}, {panel['property']}: {row.verdict}" in str(button["aria-label"])
+        headline = dict(zip(page.data["evidence"], panel["rows"][0], strict=True))
+        assert headline["headline"] is True
+        assert headline["score"] == (None if row.verdict == "n/a" else pytest.approx(row.score, rel=1e-3))
+        assert panel["picture"] in page.data["pictures"]
+
+
+def test_the_page_needs_no_other_file_and_stays_small(demo_study: Path) -> None:
+    file = build_report(demo_study)
+    page = Page(file)
+    for tag, attrs in page.elements:
+        for name in ("src", "href"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:")), (tag, attrs)
+    assert all(key in page.data["pictures"] for key in page.pictures())
+    assert file.stat().st_size < 8e6
+
+
+def test_equal_pictures_are_kept_once(demo_study: Path) -> None:
+    page = Page(build_report(demo_study))
+    real = [attrs for tag, attrs in page.elements if tag == "img" and attrs.get("alt") == "Real images"]
+    assert len(real) == 1
+    uris = [picture["uri"] for picture in page.data["pictures"].values()]
+    assert len(set(uris)) == len(uris)
+
+
+def test_the_map_keeps_points_images_and_factors_together(demo_study: Path) -> None:
+    page = Page(build_report(demo_study))
+    points = pd.read_parquet(demo_study / "cells" / "vae" / "points.parquet")
+    vae = next(cell for cell in page.data["umap"] if cell["name"] == "vae")
+    stage = next(candidate for candidate in vae["candidates"] if candidate["name"] == "stage.2")
+    own = points[points["candidate"] == "stage.2"]
+    assert stage["image"] == list(own["image"])
+    assert stage["x"] == pytest.approx(list(own["umap_1"]), abs=6e-4)
+    factors = {factor["name"]: factor for factor in vae["factors"]}
+    assert [factor["kind"] for factor in factors.values()] == ["categorical", *["continuous"] * 3, "circular"]
+    assert factors["x"]["values"] == pytest.approx(list(own["x"]), rel=1e-3)
+
+
+def test_cells_of_several_sizes_are_told_apart_and_plotted(bottleneck_study: Path) -> None:
+    page = Page(build_report(bottleneck_study))
+    assert re.search(r"Show the models with\s+bottleneck 16\s*bottleneck 64\s", page.text)
+    z = next(line for line in page.data["sweep"] if line["candidate"] == "z")
+    assert z["main"]
+    assert z["properties"]["density"]["x"] == [16, 64]
+    assert not next(line for line in page.data["sweep"] if line["candidate"] == "up.0")["main"]
+    assert next(line for line in page.data["sweep"] if line["candidate"] == "h")["main"]
+
+
+def test_a_study_of_one_size_has_no_selector_and_no_plot_of_sizes(demo_study: Path) -> None:
+    page = Page(build_report(demo_study))
+    assert page.data["sweep"] == []
+    assert not any(attrs.get("id") in {"variant", "sweep"} for _tag, attrs in page.elements)
+
+
+def test_what_is_missing_is_said(tmp_path: Path, add_cell: Callable[..., None]) -> None:
+    cell = tmp_path / "cells" / "gan"
+    add_cell(cell, "gan", images=8)
+    for file in (*cell.glob("figures/*"), cell / "points.parquet", cell / "manifest.json", cell / "measurement.json"):
+        file.unlink()
+    rows = read_rows(tmp_path)
+    rows[(rows["property"] != "relevance") & (rows["estimator"] != "probe")].to_parquet(cell / "rows.parquet")
+    text = re.sub(r"\s+", " ", Page(build_report(tmp_path)).text)
+    for sentence in (
+        "There is no picture of real images",
+        "There are no samples of gan",
+        "There are no strips",
+        "Relevance was not measured",
+        "There are no probes: the data set names no factors",
+        "No embedding was computed",
+        "The measurement left no note about it",
+    ):
+        assert sentence in text
+
+
+def test_an_embedding_without_factors_and_thumbnails_is_shown(tmp_path: Path, add_cell: Callable[..., None]) -> None:
+    cell = tmp_path / "cells" / "gan"
+    add_cell(cell, "gan", images=8)
+    (cell / "figures" / "thumbnails.png").unlink()
+    points = cell / "points.parquet"
+    pd.read_parquet(points)[["candidate", "image", "umap_1", "umap_2"]].to_parquet(points)
+    (cell / "measurement.json").write_text(json.dumps({"phi": {"name": "efficientnet"}}))
+    page = Page(build_report(tmp_path))
+    assert page.data["umap"][0]["factors"] == []
+    assert page.data["umap"][0]["sheet"] is None
+    assert "The data set names no factors." in page.text
+
+
+def test_text_from_data_is_never_markup(tmp_path: Path, add_cell: Callable[..., None]) -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    study = tmp_path / "a <b> & c"
+    cell = study / "cells" / "gan"
+    add_cell(cell, "gan", images=8)
+    rows = read_rows(study)
+    rows["reason"] = evil
+    rows.loc[rows["estimator"] == "probe", "target"] = evil
+    rows.to_parquet(cell / "rows.parquet")
+    points = cell / "points.parquet"
+    pd.read_parquet(points).rename(columns={"hue": evil}).to_parquet(points)
+    file = build_report(study)
+    page = Page(file)
+    assert not any(attrs.get("src") == "x" for _tag, attrs in page.elements)
+    assert evil not in file.read_text()
+    assert page.data["umap"][0]["factors"][-1]["name"] == evil
+    assert evil in page.text
+    assert "a <b> & c" in page.text
+
+
+def test_broken_files_are_named(tmp_path: Path, add_cell: Callable[..., None]) -> None:
+    cell = tmp_path / "cells" / "gan"
+    add_cell(cell, "gan", images=8)
+    for name in ("figures/z.density.png", "points.parquet", "measurement.json"):
+        before = (cell / name).read_bytes()
+        (cell / name).write_bytes(before[: len(before) // 2])
+        with pytest.raises(InputError, match=f"file=.*{name}.*: "):
+            build_report(tmp_path)
+        (cell / name).write_bytes(before)
+    build_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1_900_000, "1.9 M"), (72_000, "72 k"), (512, "512"), (1.2e14, f"1.2 {TIMES} 10¹⁴"), (None, NONE)],
+)
+def test_quantities_are_for_readers(value: float | None, text: str) -> None:
+    assert quantity(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(410.2, "6 min 50 s"), (59.6, "1 min 0 s"), (7300, "2 h 1 min"), (3.0, "3 s"), (None, NONE)]
+)
+def test_durations_are_for_readers(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def run_tool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "analysis.report", *arguments]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_takes_a_relative_path_and_leaves_nothing_else(
+    tmp_path: Path, add_cell: Callable[..., None]
+) -> None:
+    add_cell(tmp_path / "runs" / "small" / "cells" / "gan", "gan", images=8)
+    done = run_tool("study=runs/small", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "gan: bottleneck 64" in done.stdout
+    assert done.stdout.splitlines()[-1] == "report: runs/small/report/index.html"
+    assert (tmp_path / "runs" / "small" / "report" / "index.html").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["runs"]
+
+
+def test_the_command_answers_an_empty_study_in_one_line(tmp_path: Path) -> None:
+    done = run_tool("study=nothing", folder=tmp_path)
+    assert done.returncode != 0
+    message = "error: study=nothing has no finished cell (no cells/*/rows.parquet): run python -m analysis.study first"
+    assert done.stderr.splitlines()[-1] == message
+    assert "Traceback" not in done.stderr

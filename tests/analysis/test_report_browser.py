@@ -1,0 +1,192 @@
+"""The report of a study in a browser: headless Chromium, with no network to fall back on."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from analysis.report import build_report
+
+built = functools.cache(build_report)
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed (apt-get install chromium)"
+)
+
+
+class Visit:
+    """A page that was opened, and what it complained about and asked for on the way."""
+
+    def __init__(self, browser: Browser, file: Path, width: int, height: int, touch: bool) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
+        )
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+        self.file = file
+
+    def clean(self) -> None:
+        """Assert that the page neither complained nor asked for anything but itself."""
+        assert self.complaints == []
+        assert [url for url in self.requests if not url.startswith("data:")] == [self.file.as_uri()]
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the distribution ships it."""
+    assert CHROMIUM is not None, "CI needs chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens the report of a study: (study, width=1280, height=900, touch=False)."""
+    visits: list[Visit] = []
+
+    def open_report(study: Path, width: int = 1280, height: int = 900, touch: bool = False) -> Visit:
+        visits.append(Visit(browser, built(study), width, height, touch))
+        return visits[-1]
+
+    yield open_report
+    for one in visits:
+        one.context.close()
+
+
+def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_study: Path) -> None:
+    opened = visit(demo_study)
+    page = opened.page
+    assert page.locator("table.verdicts tbody").count() == 3
+    assert page.locator("table.verdicts button[data-panel]").count() == 29 * 4
+    assert page.locator("#map-plot .points path").count() == 128
+    shown = page.locator("img[data-picture]")
+    assert shown.count() > 10
+    assert shown.evaluate_all("images => images.every(image => image.complete && image.naturalWidth > 0)")
+    opened.clean()
+
+
+def test_hovering_shows_the_picture_of_that_point(visit: Open, demo_study: Path) -> None:
+    opened = visit(demo_study)
+    page = opened.page
+    page.select_option("#map-cell", label="vae")
+    page.select_option("#map-candidate", "stage.1")
+    page.select_option("#map-factor", "hue")
+    page.locator("#map").scroll_into_view_if_needed()
+    assert page.locator("#thumbnail").is_hidden()
+    point = page.locator("#map-plot .points path").nth(70)
+    box = point.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    thumbnail = page.locator("#thumbnail")
+    thumbnail.wait_for(state="visible")
+    image = int(thumbnail.locator("p").inner_text().split()[1])
+    left, top = 96 * (image % 32), 96 * (image // 32)
+    position = thumbnail.locator("div").evaluate("tile => getComputedStyle(tile).backgroundPosition")
+    assert position.replace("-", "") == f"{left}px {top}px"
+    assert "data:image/webp" in thumbnail.locator("div").evaluate("tile => getComputedStyle(tile).backgroundImage")
+    page.mouse.move(5, 5)
+    thumbnail.wait_for(state="hidden")
+    opened.clean()
+
+
+def test_colours_of_all_kinds_of_factors_can_be_chosen(visit: Open, demo_study: Path) -> None:
+    opened = visit(demo_study)
+    for factor, traces in (("shape", 3), ("hue", 1), ("scale", 1)):
+        opened.page.select_option("#map-factor", factor)
+        assert opened.page.locator("#map-plot .scatterlayer .trace").count() == traces
+    opened.clean()
+
+
+def test_a_verdict_opens_its_picture_and_numbers_by_mouse_and_keyboard(visit: Open, demo_study: Path) -> None:
+    opened = visit(demo_study)
+    page = opened.page
+    panel = page.locator("#panel")
+    button = page.get_by_role("button", name="gan, stage.1, relevance")
+    button.click()
+    assert panel.is_visible()
+    assert page.locator("#panel-title").inner_text() == "gan · stage.1 · relevance"
+    assert panel.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 9 * 32
+    for word in ("S_T", "ceiling", "structure", "S_1", "192"):
+        assert word in panel.inner_text()
+    page.keyboard.press("Escape")
+    assert panel.is_hidden()
+    button.focus()
+    page.keyboard.press("Enter")
+    assert panel.is_visible()
+    opened.clean()
+
+
+def test_a_reason_stands_behind_its_verdict(visit: Open, demo_study: Path) -> None:
+    opened = visit(demo_study)
+    opened.page.get_by_role("button", name="diffusion, up.2, density: n/a").click()
+    assert "no more realistic than cross-fades" in opened.page.locator("#panel").inner_text()
+
+
+@pytest.mark.parametrize("study", ["demo_study", "bottleneck_study"])
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(
+    visit: Open, study: str, request: pytest.FixtureRequest
+) -> None:
+    opened = visit(request.getfixturevalue(study), width=390, height=844, touch=True)
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator("table.verdicts button[data-panel]:visible").first.tap()
+    box = page.locator("#panel").bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    opened.clean()
+
+
+def test_the_selector_shows_the_models_of_one_size(visit: Open, bottleneck_study: Path) -> None:
+    opened = visit(bottleneck_study)
+    page = opened.page
+    assert page.locator("table.verdicts:visible caption").all_inner_texts() == ["bottleneck 16"]
+    page.select_option("#variant", label="bottleneck 64")
+    assert page.locator("table.verdicts:visible caption").all_inner_texts() == ["bottleneck 64"]
+    opened.clean()
+
+
+def test_lines_against_bottleneck_can_be_chosen(visit: Open, bottleneck_study: Path) -> None:
+    opened = visit(bottleneck_study)
+    lines = opened.page.locator("#sweep-density .scatterlayer .trace")
+    assert lines.count() == 5
+    opened.page.locator("#sweep").get_by_label("skip.3").check()
+    assert lines.count() == 6
+    opened.clean()
+
+
+def test_print_shows_all_tables_and_no_controls(visit: Open, bottleneck_study: Path) -> None:
+    opened = visit(bottleneck_study)
+    page = opened.page
+    page.emulate_media(media="print")
+    assert page.locator("table.verdicts:visible").count() == 2
+    assert page.locator("select:visible").count() == 0
+    assert page.locator("#panel").is_hidden()
+
+
+def test_a_study_without_pictures_factors_and_map_opens(
+    visit: Open, tmp_path: Path, add_cell: Callable[..., None]
+) -> None:
+    cell = tmp_path / "cells" / "gan"
+    add_cell(cell, "gan", images=8)
+    for file in (*cell.glob("figures/*"), cell / "points.parquet", cell / "measurement.json"):
+        file.unlink()
+    opened = visit(tmp_path)
+    opened.page.get_by_role("button", name="gan, z, density").click()
+    assert "There is no example picture" in opened.page.locator("#panel").inner_text()
+    opened.clean()

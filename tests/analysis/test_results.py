@@ -1,0 +1,63 @@
+"""Tidy rows and the verdicts that follow from them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.results import COLUMNS, PROPERTIES, VERDICT_COLUMNS, read_rows, verdict_table, verdicts, write_rows
+from datamodules.errors import InputError
+
+
+def test_rows_survive_writing_in_whatever_column_order(demo_study: Path, tmp_path: Path) -> None:
+    rows = read_rows(demo_study)
+    folder = tmp_path / "cells" / "again"
+    folder.mkdir(parents=True)
+    write_rows(rows[sorted(rows.columns)], folder / "rows.parquet")
+    pd.testing.assert_frame_equal(read_rows(tmp_path), rows)
+    assert list(rows.columns) == list(COLUMNS)
+    assert [file.name for file in folder.iterdir()] == ["rows.parquet"]
+
+
+def test_a_failed_write_keeps_the_rows_that_were_there(demo_study: Path, tmp_path: Path) -> None:
+    rows = read_rows(demo_study)
+    write_rows(rows, tmp_path / "rows.parquet")
+    before = (tmp_path / "rows.parquet").read_bytes()
+    with pytest.raises(KeyError, match="score"):
+        write_rows(rows.drop(columns="score"), tmp_path / "rows.parquet")
+    assert (tmp_path / "rows.parquet").read_bytes() == before
+
+
+def test_verdicts_are_the_headline_rows(demo_study: Path) -> None:
+    rows = read_rows(demo_study)
+    table = verdicts(rows)
+    assert tuple(table.columns) == VERDICT_COLUMNS
+    assert list(table.columns[:7]) == ["paradigm", "candidate", "property", "score", "ci_low", "ci_high", "verdict"]
+    assert len(table) == (5 + 5 + 19) * len(PROPERTIES)
+    assert not table.duplicated(["cell", "candidate", "property"]).any()
+
+
+def test_the_text_table_fits_a_terminal_and_says_what_the_rows_say(demo_study: Path) -> None:
+    rows = read_rows(demo_study)
+    text = verdict_table(rows)
+    assert max(len(line) for line in text.splitlines()) <= 100
+    first = verdicts(rows).query("cell == 'gan' and candidate == 'z' and property == 'density'").iloc[0]
+    line = next(line for line in text.splitlines() if line.split()[:1] == ["z"])
+    assert f"{first.verdict}  {first.score:.2f} [{first.ci_low:.2f}, {first.ci_high:.2f}]" in line
+    assert text.index("gan: bottleneck 64") < text.index("diffusion: bottleneck 64")
+    assert "~! " in text
+    assert "n/a the model's own samples are no more realistic than cross-fades" in text
+
+
+def test_no_finished_cell_and_a_broken_file_are_named(tmp_path: Path, add_cell: Callable[..., None]) -> None:
+    with pytest.raises(InputError, match=r"study=.* has no finished cell \(no cells/\*/rows.parquet\): run"):
+        read_rows(tmp_path)
+    add_cell(tmp_path / "cells" / "gan", "gan", images=8)
+    file = tmp_path / "cells" / "gan" / "rows.parquet"
+    pd.read_parquet(file).drop(columns="verdict").to_parquet(file)
+    with pytest.raises(InputError, match=r"file=.*rows.parquet holds no tidy row.*verdict.*: remove it"):
+        read_rows(tmp_path)
+    file.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(InputError, match=r"file=.*rows.parquet holds no tidy row"):
+        read_rows(tmp_path)
