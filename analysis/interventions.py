@@ -107,9 +107,7 @@ def inject(model: GenerativeModel, pairs: Pairs, plan: Sequence[tuple[str, float
     return torch.cat(images)
 
 
-def _inject_batch(
-    model: GenerativeModel, o: Inputs, e: Inputs, plan: Sequence[tuple[str, float]], m: int
-) -> Tensor:
+def _inject_batch(model: GenerativeModel, o: Inputs, e: Inputs, plan: Sequence[tuple[str, float]], m: int) -> Tensor:
     """Rows in blocks of m: O, E, then one block for each entry of the plan; (2 + len(plan), m, C, H, W)."""
     blocks = {name: [o[name], e[name]] + [o[name]] * len(plan) for name in o}
     inside: dict[str, list[tuple[int, float]]] = {}

@@ -181,7 +181,7 @@ class Denoiser(nn.Module):
         return cast(Tensor, self.unet(x_t, t, class_labels=labels).sample)
 
     def _velocity(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        """v under guidance: both halves run as one batch, the conditional one first."""
+        """V under guidance: both halves run as one batch, the conditional one first."""
         if condition is None or self._groups == 1:
             return self.denoise(x_t, t, condition)
         keep = torch.arange(2 * len(x_t), device=x_t.device) < len(x_t)
@@ -203,9 +203,7 @@ class Denoiser(nn.Module):
     ) -> Generation:
         """Run DDIM with η = 0 from ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
         x_t = inputs["x_T"]
-        with tapped(
-            self.sites, inputs, record=record, edits=edits, stepwise=True, groups=self._groups
-        ) as values:
+        with tapped(self.sites, inputs, record=record, edits=edits, stepwise=True, groups=self._groups) as values:
             for t in self.scheduler.timesteps:
                 v = self._velocity(x_t, t.to(x_t.device), inputs.get("condition"))
                 x_t = self.scheduler.step(v.float(), t, x_t).prev_sample

@@ -104,9 +104,7 @@ def tapped(
         if name in inputs:
             raise ValueError(f"{name!r} is an input: replace inputs[{name!r}] instead of editing it")
     taps = {
-        name: _Tap(name, edits.get(name), name in record, groups)
-        for name in sites
-        if name in record or name in edits
+        name: _Tap(name, edits.get(name), name in record, groups) for name in sites if name in record or name in edits
     }
     values: dict[str, Tensor] = {}
     with ExitStack() as stack:

@@ -6,8 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,7 +87,7 @@ def train(config: DictConfig, run: Path) -> None:
     data: ImageDataModule = instantiate(config.data)
     config = config.copy()
     config.paradigm.image_shape = list(data.image_shape)
-    if "condition_width" in config.paradigm:
+    if OmegaConf.is_missing(config.paradigm, "condition_width"):
         config.paradigm.condition_width = data.condition_width
     same_settings(config, run)
     if (run / "manifest.json").exists():
@@ -134,7 +132,8 @@ def train(config: DictConfig, run: Path) -> None:
         if trainer.interrupted:
             raise KeyboardInterrupt
         save_file(
-            {name: value.contiguous() for name, value in paradigm.model.state_dict().items()}, run / "weights.safetensors"
+            {name: value.contiguous() for name, value in paradigm.model.state_dict().items()},
+            run / "weights.safetensors",
         )
         manifest = {
             "cell": run.name,
@@ -151,9 +150,7 @@ def train(config: DictConfig, run: Path) -> None:
             "versions": {name: version(name) for name in ("torch", "lightning", "diffusers", "wandb")}
             | {"python": platform.python_version()},
             "git_commit": git_commit(),
-            "hashes": {
-                "weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
-            },
+            "hashes": {"weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()},
         }
         logger.experiment.summary.update({k: manifest[k] for k in ("parameters", "images_seen", "flops", "seconds")})
         write_json(manifest, run / "manifest.json")
