@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from datamodules.base import Batch
@@ -30,7 +31,7 @@ class Paradigm(LightningModule):
     def __init__(self, network: nn.Module, *, ema_decay: float, learning_rate: float) -> None:
         super().__init__()
         self.network = network
-        self.model = copy.deepcopy(network).requires_grad_(False).eval()
+        self.model: Any = copy.deepcopy(network).requires_grad_(False).eval()
         self.ema_decay, self.learning_rate = ema_decay, learning_rate
         self.images_seen = 0
         self.steps_taken = 0
@@ -44,7 +45,7 @@ class Paradigm(LightningModule):
         """The optimiser of every paradigm; the fused form is three times faster on the CPU."""
         return torch.optim.AdamW(parameters, lr=self.learning_rate, betas=betas, weight_decay=0.0, fused=True)
 
-    def scheduled(self, optimizer: torch.optim.Optimizer, warmup: float = 0.05) -> dict[str, Any]:
+    def scheduled(self, optimizer: torch.optim.Optimizer, warmup: float = 0.05) -> OptimizerLRSchedulerConfig:
         """Let the step size rise linearly over the share ``warmup`` of training, then fall to 0 by a half cosine."""
         total = self.trainer.estimated_stepping_batches
 

@@ -95,7 +95,7 @@ class Pictures(Callback):
         with torch.no_grad():
             inputs = model.draw(self.count, torch.Generator().manual_seed(0))
             pictures = {"samples": save_grid(model.generate(inputs).images, self.figures / "samples.png")}
-            real = to_float(trainer.datamodule.splits["val"].pixels[: self.count]).to(pl_module.device)
+            real = to_float(trainer.datamodule.splits["val"].pixels[: self.count]).to(pl_module.device)  # type: ignore[attr-defined]
             save_grid(real, self.figures / "real.png")
             if isinstance(model, Invertible):
                 again = model.generate(model.invert(real)).images

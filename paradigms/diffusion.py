@@ -6,10 +6,11 @@ terminal signal-to-noise ratio, and sampled by DDIM with η = 0 (Song et al. 202
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from datamodules.base import Batch, encode
@@ -126,10 +127,8 @@ class Denoiser(nn.Module):
             sites[f"down.{i}"] = Site(following, "hidden_states")
         sites["h"] = Site(mid.squeeze)
         total = sum(len(block.resnets) for block in up)
-        if isinstance(skips, str):
-            kept = set(range(total)) if skips == "all" else set()
-        else:
-            kept = set(skips)
+        named = {"all": range(total), "none": ()}
+        kept = set(named[skips] if isinstance(skips, str) else skips)
         if not kept <= set(range(total)):
             raise InputError(f"paradigm.skips={list(skips)} must be all, none or numbers from 0 to {total - 1}")
         last = total
@@ -262,14 +261,14 @@ class Diffusion(Paradigm):
         super().__init__(denoiser, learning_rate=learning_rate, ema_decay=ema_decay)
         self.condition_dropout = condition_dropout
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a short linear warm-up and a cosine decay over the budget."""
         return self.scheduled(self.adamw(self.network.parameters()))
 
     def on_fit_start(self) -> None:
         """Keep conditions of training images, for the model to draw from."""
         if self.model.condition_width:
-            images, factors = self.trainer.datamodule.splits["train"], self.trainer.datamodule.factors
+            images, factors = self.trainer.datamodule.splits["train"], self.trainer.datamodule.factors  # type: ignore[attr-defined]
             chosen = torch.arange(CONDITIONS_KEPT) % len(images.values)
             conditions = encode(images.values[chosen], factors).to(self.device)
             self.network.conditions.copy_(conditions)
@@ -285,7 +284,7 @@ class Diffusion(Paradigm):
         noise = torch.randn_like(images)
         condition = keep = None
         if self.network.condition_width:
-            condition = encode(batch["factors"], self.trainer.datamodule.factors)
+            condition = encode(batch["factors"], self.trainer.datamodule.factors)  # type: ignore[attr-defined]
             keep = torch.rand(n, device=self.device) >= self.condition_dropout
         x_t, v = scheduler.add_noise(images, noise, t), scheduler.get_velocity(images, noise, t)
         loss = nn.functional.mse_loss(self.network.denoise(x_t, t, condition, keep).float(), v)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from datamodules.base import Batch
@@ -113,7 +114,7 @@ class VAE(Paradigm):
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a short linear warm-up and a cosine decay over the budget."""
         return self.scheduled(self.adamw(self.network.parameters()))
 

@@ -152,12 +152,6 @@ def test_captions_say_what_is_seen(factors: dict[str, float], caption: str) -> N
     assert describe(row(**factors)) == [caption]
 
 
-def test_20_000_images_in_10_seconds() -> None:
-    values = draw_values(20_000, torch.Generator().manual_seed(0))
-    before = time.process_time()
-    render(values, 32)
-    describe(values)
-    assert time.process_time() - before < 10
 
 
 def make(cache_dir: Path, budget: dict[str, int], **settings: Any) -> Shapes:

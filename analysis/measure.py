@@ -1,0 +1,152 @@
+"""Measure one trained model: ``python -m analysis.measure run=<dir>``."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pandas as pd
+import torch
+import wandb
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from analysis.examine import Examination, Factors, examine
+from analysis.results import THUMBNAIL_COLUMNS, write_rows
+from datamodules.base import FactorKind, ImageDataModule, to_float
+from datamodules.errors import InputError, reports_errors
+
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "measure")
+
+
+def save_grid(images: Tensor, path: Path, columns: int, padding: int = 2) -> None:
+    """Write images (N, C, H, W) in [-1, 1] as one PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = make_grid(images.float().cpu(), nrow=columns, padding=padding, normalize=True, value_range=(-1, 1))
+    to_pil_image(grid).save(path)
+
+
+def measure(config: DictConfig, run: Path) -> None:
+    """Measure the trained model in ``run``: rows.parquet, points.parquet, measurement.json and figures.
+
+    Args:
+        config: With ``phi``, ``measure.n``, ``data_dir``, ``seed`` and ``wandb``.
+        run: Run directory of a finished training.
+
+    Raises:
+        InputError: ``run`` holds no trained model, or its weights are of another shape.
+    """
+    if not (run / "manifest.json").exists():
+        raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
+    trained = OmegaConf.load(run / "config.yaml")
+    manifest = json.loads((run / "manifest.json").read_text())
+    paradigm = instantiate(trained.paradigm, _convert_="all")
+    try:
+        paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
+    except RuntimeError as error:
+        raise InputError(f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}") from error
+    data: ImageDataModule = instantiate(trained.data)
+    started = time.perf_counter()
+    phi = instantiate(config.phi)(data=data, cache=Path(config.data_dir))
+    test = data.splits["test"]
+    factors = Factors(test.values, data.factors, data.render) if data.factors else None
+    n = config.measure.n
+    result = examine(paradigm.model, to_float(test.pixels[:2500]), phi, factors=_first(factors), n=n, seed=trained.seed)
+    rows = pd.DataFrame(result.rows).assign(**{k: manifest[k] for k in ("cell", "paradigm", "data", "bottleneck")})
+    _figures(result, run / "figures")
+    points = _points(result, data)
+    points.to_parquet(run / "points.parquet", index=False)
+    accuracy = result.readout.accuracy if result.readout else {}
+    kinds = {factor.name: str(factor.kind) for factor in data.factors}
+    measurement = {
+        "n": n,
+        "seconds": time.perf_counter() - started,
+        "phi": {
+            "name": config.phi._target_.rsplit(".", 1)[-1],
+            "accuracy": accuracy,
+            "kind": kinds,
+            "metric": {k: "accuracy" if kind == FactorKind.CATEGORICAL else "R2" for k, kind in kinds.items()},
+        },
+    }
+    (run / "measurement.json").write_text(json.dumps(measurement, indent=2) + "\n")
+    _log(config, rows, run)
+    write_rows(rows, run / "rows.parquet")
+
+
+def _first(factors: Factors | None) -> Factors | None:
+    return None if factors is None else Factors(factors.values[:2500], factors.spec, factors.render)
+
+
+def _figures(result: Examination, folder: Path) -> None:
+    """One PNG for each candidate and property, and the thumbnails of the scatter plot."""
+    for (candidate, prop), pictures in result.pictures.items():
+        save_grid(pictures.flatten(0, 1), folder / f"{candidate}.{prop}.png", pictures.shape[1])
+    padding = -len(result.images) % THUMBNAIL_COLUMNS
+    images = torch.cat([result.images, result.images[:1].expand(padding, -1, -1, -1)])
+    save_grid(images, folder / "thumbnails.png", THUMBNAIL_COLUMNS, padding=0)
+
+
+def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
+    """UMAP (McInnes et al. 2018) of the values of each candidate, with the factors read from the images."""
+    import umap
+
+    columns = {}
+    for factor, values in zip(data.factors, result.factor_values, strict=False):
+        match factor.kind:
+            case FactorKind.CATEGORICAL:
+                names = factor.labels or tuple(map(str, range(factor.cardinality)))
+                columns[factor.name] = [names[int(value)] for value in values[:, 0]]
+            case FactorKind.CONTINUOUS:
+                columns[factor.name] = (values[:, 0] + 1) / 2
+            case FactorKind.CIRCULAR:
+                columns[factor.name] = np.arctan2(values[:, 1], values[:, 0]) / (2 * np.pi) % 1
+    tables = []
+    for candidate, scores in result.scores.items():
+        k = min(15, len(scores) - 1)
+        distances, index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(scores).kneighbors(scores)
+        embedding = umap.UMAP(
+            n_neighbors=k,
+            random_state=0,
+            precomputed_knn=(index, distances, None),
+            n_epochs=200,
+            force_approximation_algorithm=True,
+        ).fit_transform(scores.astype(np.float32))
+        table = {"candidate": candidate, "image": np.arange(len(scores))}
+        tables.append(pd.DataFrame(table | {"umap_1": embedding[:, 0], "umap_2": embedding[:, 1]} | columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _log(config: DictConfig, rows: pd.DataFrame, run: Path) -> None:
+    """Rows as a table, figures as images, to W&B."""
+    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
+    logged = wandb.init(
+        project=config.wandb.project, group=config.wandb.group, name=run.name, job_type="measure", dir=run,
+        mode=config.wandb.mode,
+    )
+    logged.log({"rows": wandb.Table(dataframe=rows)})
+    logged.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((run / "figures").glob("*.png"))})
+    wandb.finish()
+
+
+@hydra.main(config_path=CONFIGS, config_name="measure", version_base="1.3")
+def app(config: DictConfig) -> None:
+    """Measure one trained model."""
+    measure(config, Path(config.run))
+    print(f"rows: {Path(config.run) / 'rows.parquet'}")
+
+
+@reports_errors
+def main() -> None:
+    """Console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
