@@ -32,6 +32,9 @@ from paradigms.contract import GenerativeModel, Invertible, LatentCandidate
 Array = NDArray[np.float64]
 Phi = Callable[[Tensor], Tensor]
 
+SMALLEST = 2 * (organization.NEIGHBOURS + 2)
+"""Least number of images: half of them must have more than the neighbours that are compared."""
+
 MEMORY = 1 << 30
 """Bytes of recorded values held at a time."""
 
@@ -91,8 +94,8 @@ class Examiner:
     ) -> None:
         if images.ndim != 4 or len(images) < 2 * organization.NEIGHBOURS or not torch.isfinite(images).all():
             raise ValueError(f"images must be finite, (N, C, H, W), N >= {2 * organization.NEIGHBOURS}")
-        if n < 2 * organization.NEIGHBOURS // 2 + 6:
-            raise ValueError(f"n={n} must be at least {organization.NEIGHBOURS + 6}")
+        if n < SMALLEST:
+            raise ValueError(f"n={n} must be at least {SMALLEST}: intervals come from halves of the images")
         if factors is not None and len(factors.values) != len(images):
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
         self.model, self.phi, self.factors, self.n, self.seed = model, phi, factors, n, seed
@@ -128,7 +131,9 @@ class Examiner:
         """The pairs that are valid for a candidate."""
         return self.independent if name in self.inputs else self.inside
 
-    def row(self, candidate: LatentCandidate, prop: str, estimator: str, estimate: Estimate | None, **more: Any) -> None:
+    def row(
+        self, candidate: LatentCandidate, prop: str, estimator: str, estimate: Estimate | None, **more: Any
+    ) -> None:
         """Add a tidy row; without an estimate it is ``n/a`` with its reason."""
         row: dict[str, Any] = {
             "candidate": candidate.name,
@@ -169,9 +174,8 @@ class Examiner:
         total = self._effects(candidate, o, e, c, "all", pairs.protocol, status)
         if self.result.readout and self.factors:
             for role in {factor.role: None for factor in self.factors.spec}:
-                self._effects(
-                    candidate, *(self.result.readout.embed(x, role) for x in (o, e, c)), str(role), pairs.protocol, {}
-                )
+                of_o, of_e, of_c = (self.result.readout.embed(x, role) for x in (o, e, c))
+                self._effects(candidate, of_o, of_e, of_c, str(role), pairs.protocol, {})
         return total
 
     def _effects(
@@ -197,13 +201,15 @@ class Examiner:
         else:
             fresh = GaussianValues(values).draw(self.n, self.generator)
         images = replace_value(self.model, self.inputs, name, fresh, f"{name}: density")
-        self.result.pictures[name, "density"] = images[:32].unflatten(0, (-1, 8)) if self.n >= 32 else images[None, :8]
+        self.result.pictures[name, "density"] = images[:24].unflatten(0, (-1, 8))
         if not self.able:
             self.row(candidate, "density", "realism_median", None, headline=True, reason=POOR)
             return
         features = self.features(images)
         realism = self.support.realism(features)
-        status = {"status": "vacuous", "reason": f"it does not move the image: S_T {total:.2f}"} if total < STILL else {}
+        status = (
+            {"status": "vacuous", "reason": f"it does not move the image: S_T {total:.2f}"} if total < STILL else {}
+        )
         for estimator, q in (("realism_median", 0.5), ("realism_q05", 0.05)):
             low, high = bootstrap(lambda x, q=q: np.quantile(x, q, axis=-1), realism, self.seed)  # type: ignore[misc]
             estimate = Estimate(
@@ -217,7 +223,6 @@ class Examiner:
             headline = estimator == "realism_median"
             if estimate.ceiling > estimate.null:
                 self.row(candidate, "density", estimator, estimate, headline=headline, **status)
-        self.result.rows[-1]["reason"] = self.result.rows[-1]["reason"]
 
     def smoothness(self, candidate: LatentCandidate, total: float) -> None:
         """Continuity of walks from O's value to E's, times the realism along them."""
@@ -445,9 +450,7 @@ def measure_model(
     Raises:
         ValueError: An argument is out of range; the message names it.
     """
-    result = examine(
-        model, images, phi, factors=factors, n=n, seed=seed, candidates=candidates, properties=properties
-    )
+    result = examine(model, images, phi, factors=factors, n=n, seed=seed, candidates=candidates, properties=properties)
     rows = pd.DataFrame(result.rows)
     name = type(model).__name__.lower()
     rows = rows.assign(cell=name, paradigm=name, data="", bottleneck=0)

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -51,7 +52,9 @@ def measure(config: DictConfig, run: Path) -> None:
     try:
         paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
     except RuntimeError as error:
-        raise InputError(f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}") from error
+        raise InputError(
+            f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
+        ) from error
     data: ImageDataModule = instantiate(trained.data)
     started = time.perf_counter()
     phi = instantiate(config.phi)(data=data, cache=Path(config.data_dir))
@@ -97,7 +100,7 @@ def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
     """UMAP (McInnes et al. 2018) of the values of each candidate, with the factors read from the images."""
     import umap
 
-    columns = {}
+    columns: dict[str, Any] = {}
     for factor, values in zip(data.factors, result.factor_values, strict=False):
         match factor.kind:
             case FactorKind.CATEGORICAL:
@@ -127,7 +130,11 @@ def _log(config: DictConfig, rows: pd.DataFrame, run: Path) -> None:
     """Rows as a table, figures as images, to W&B."""
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
     logged = wandb.init(
-        project=config.wandb.project, group=config.wandb.group, name=run.name, job_type="measure", dir=run,
+        project=config.wandb.project,
+        group=config.wandb.group,
+        name=run.name,
+        job_type="measure",
+        dir=run,
         mode=config.wandb.mode,
     )
     logged.log({"rows": wandb.Table(dataframe=rows)})

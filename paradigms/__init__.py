@@ -1,0 +1,1 @@
+"""What is trained: one file per paradigm, and the contract that all of them meet."""

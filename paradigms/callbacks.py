@@ -98,11 +98,9 @@ class Pictures(Callback):
             real = to_float(trainer.datamodule.splits["val"].pixels[: self.count]).to(pl_module.device)  # type: ignore[attr-defined]
             save_grid(real, self.figures / "real.png")
             if isinstance(model, Invertible):
-                again = model.generate(model.invert(real)).images
+                again = pl_module.model.generate(model.invert(real)).images
                 pairs = torch.stack([real[:32], again[:32]], dim=1).flatten(0, 1)
                 pictures["reconstructions"] = save_grid(pairs, self.figures / "reconstructions.png")
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {name: wandb.Image(picture) for name, picture in pictures.items()}
-                | {"images_seen": pl_module.images_seen}
-            )
+            logged: dict[str, Any] = {name: wandb.Image(picture) for name, picture in pictures.items()}
+            logger.log_metrics(logged | {"images_seen": pl_module.images_seen})

@@ -60,7 +60,7 @@ class Generation:
 
     Attributes:
         images: (N, C, H, W) in [-1, 1].
-        values: The recorded candidates, (N, \\*candidate.shape) each.
+        values: The recorded candidates, (N, …) each, the rest of the shape being the candidate's.
     """
 
     images: Tensor

@@ -5,6 +5,7 @@ transposed convolutions do, and leaves no checkerboard.
 """
 
 import math
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -77,7 +78,7 @@ class Decoder(nn.Module):
         size = (channels[0], BASE_SIZE, BASE_SIZE)
         stem = [nn.Linear(latent, math.prod(size)), nn.Unflatten(1, size), PixelNorm(), nn.SiLU()]
         self.stages = nn.ModuleList([nn.Sequential(*stem, *self._convolve(channels[0], channels[0]))])
-        for inputs, outputs in zip(channels, channels[1:], strict=False):
+        for inputs, outputs in pairwise(channels):
             self.stages.append(nn.Sequential(nn.Upsample(scale_factor=2), *self._convolve(inputs, outputs)))
         self.to_image = _convolution(channels[-1], image_shape[0])
         self.shapes = [(width, BASE_SIZE << level, BASE_SIZE << level) for level, width in enumerate(channels)]
@@ -96,7 +97,7 @@ class Decoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From an image to 4x4 feature maps, by convolutions and average pooling.
+    """From an image to 4x4 feature maps, by strided convolutions.
 
     Args:
         image_shape: (C, H, W); H = W, a power of two from 16 up.
@@ -108,8 +109,8 @@ class Encoder(nn.Module):
         super().__init__()
         channels = widths(image_shape, width, max_width)[::-1]
         layers: list[nn.Module] = [_convolution(image_shape[0], channels[0]), nn.LeakyReLU(0.2)]
-        for inputs, outputs in zip(channels, channels[1:], strict=False):
-            layers += [_convolution(inputs, outputs), nn.LeakyReLU(0.2), nn.AvgPool2d(2)]
+        for inputs, outputs in pairwise(channels):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
         self.width = channels[-1]
         self.to(memory_format=torch.channels_last)

@@ -130,7 +130,7 @@ class GAN(Paradigm):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the discriminator, then one of the generator."""
         real = batch["image"]
-        of_generator, of_discriminator = self.optimizers()
+        of_generator, of_discriminator = self.optimizers()  # type: ignore[attr-defined]
 
         z = torch.randn(len(real), *self.network.candidates["z"].shape, device=self.device)
         fake = self.network(z)

@@ -1,7 +1,7 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig

@@ -1,7 +1,6 @@
 """The renderer is exact, its captions say what is seen, its cache is safe."""
 
 import colorsys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +149,6 @@ def test_values_are_uniform_independent_and_seeded() -> None:
 )  # fmt: skip
 def test_captions_say_what_is_seen(factors: dict[str, float], caption: str) -> None:
     assert describe(row(**factors)) == [caption]
-
-
 
 
 def make(cache_dir: Path, budget: dict[str, int], **settings: Any) -> Shapes:

@@ -1,0 +1,153 @@
+"""The identities that every paradigm meets; paradigms are found by globbing their configurations."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from datamodules.errors import InputError
+from paradigms.contract import Invertible, Kind
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
+
+
+def build(paradigm, *overrides):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", overrides=[f"paradigm={paradigm}", *overrides])
+    config = config.paradigm
+    config.image_shape = [3, 32, 32]
+    if paradigm == "diffusion":
+        config.condition_width = 5
+    if "bottleneck" in config:
+        config.bottleneck = next((int(o.split("=")[1]) for o in overrides if o.startswith("bottleneck=")), 64)
+    return instantiate(config, _convert_="all")
+
+
+@pytest.fixture(scope="module", params=PARADIGMS)
+def model(request):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield build(request.param).model
+    torch.set_num_threads(threads)
+
+
+def pair(model):
+    generator = torch.Generator().manual_seed(1)
+    both = dict(model.draw(2, generator))
+    for name, value in both.items():
+        if model.candidates[name].kind is Kind.CONDITION:
+            both[name] = torch.randn(value.shape, generator=generator)
+        if model.candidates[name].kind is Kind.NOISE:
+            both[name] = value[:1].repeat(2, *[1] * (value.ndim - 1))
+    return both
+
+
+def inside(model):
+    return [name for name in model.candidates if name not in model.draw(1, torch.Generator())]
+
+
+def test_recorded_values_have_the_declared_shapes(model):
+    generation = model.generate(pair(model), record=list(model.candidates))
+    for name, candidate in model.candidates.items():
+        assert generation.values[name].shape == (2, *candidate.shape), name
+
+
+def test_generation_is_deterministic_and_in_range(model):
+    inputs = pair(model)
+    first, second = model.generate(inputs).images, model.generate(inputs).images
+    assert torch.equal(first, second)
+    assert first.abs().max() <= 1
+
+
+def test_editing_with_the_own_recorded_value_changes_nothing(model):
+    inputs = pair(model)
+    plain = model.generate(inputs, record=inside(model))
+    for name in inside(model):
+        value = plain.values[name]
+
+        def edit(activations, step, value=value):
+            return value if value.ndim == activations.ndim else value[:, step]
+
+        assert torch.equal(model.generate(inputs, edits={name: edit}).images, plain.images), name
+
+
+def test_injecting_o_into_o_changes_nothing_and_e_is_untouched(model):
+    inputs = pair(model)
+    plain = model.generate(inputs).images
+
+    def own(activations, _step):
+        activations[0] = activations[0].clone()
+        return activations
+
+    def injected(activations, _step):
+        activations[0] = activations[1]
+        return activations
+
+    for name in inside(model):
+        assert torch.equal(model.generate(inputs, edits={name: own}).images, plain), name
+        assert torch.equal(model.generate(inputs, edits={name: injected}).images[1], plain[1]), name
+
+
+def test_injecting_the_last_layer_gives_e(model):
+    inputs = pair(model)
+    plain = model.generate(inputs).images
+
+    def injected(activations, _step):
+        activations[0] = activations[1]
+        return activations
+
+    images = model.generate(inputs, edits={inside(model)[-1]: injected}).images
+    assert not torch.equal(plain[0], plain[1])
+    assert torch.equal(images[0], images[1])
+
+
+def test_hooks_are_removed_also_when_a_step_raises(model):
+    inputs = pair(model)
+    name = inside(model)[0]
+    before = model.generate(inputs).images
+    with pytest.raises(ValueError, match="returned shape"):
+        model.generate(inputs, edits={name: lambda activations, _step: activations[:1]})
+    assert torch.equal(model.generate(inputs).images, before)
+
+
+def test_a_batch_equals_single_images(model):
+    inputs = pair(model)
+    together = model.generate(inputs).images
+    alone = torch.cat([model.generate({k: v[i : i + 1] for k, v in inputs.items()}).images for i in range(2)])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+def test_unknown_names_and_edits_of_inputs_are_refused(model):
+    inputs = pair(model)
+    with pytest.raises(ValueError, match="no candidate"):
+        model.generate(inputs, record=["nowhere"])
+    with pytest.raises(ValueError, match="is an input"):
+        model.generate(inputs, edits={next(iter(inputs)): lambda activations, _step: activations})
+
+
+def test_inversion_gives_the_inputs(model):
+    if not isinstance(model, Invertible):
+        pytest.skip("this paradigm has no encoder")
+    inputs = model.invert(torch.zeros(2, 3, 32, 32))
+    assert {k: v.shape for k, v in inputs.items()} == {k: v.shape for k, v in model.draw(2, torch.Generator()).items()}
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_a_bottleneck_of_0_is_refused(paradigm):
+    with pytest.raises(Exception, match="bottleneck=0") as raised:
+        build(paradigm, "bottleneck=0")
+    assert isinstance(raised.value, InputError) or isinstance(raised.value.__cause__, InputError)
+
+
+def test_the_defaults_have_as_many_parameters():
+    counts = [build(paradigm).trained_parameters for paradigm in PARADIGMS]
+    assert max(counts) / min(counts) < 1.1
+
+
+def test_cut_skips_are_no_candidates():
+    kept = build("diffusion", "paradigm.skips=[0,1]").model.candidates
+    assert [name for name in kept if name.startswith("skip.")] == ["skip.0", "skip.1"]
