@@ -1,10 +1,11 @@
 """Convolutional decoder and encoder, shared by the GAN and the VAE.
 
-Upsampling by nearest neighbour followed by a convolution, in channels_last, trains several times faster on a CPU than
-transposed convolutions do, and leaves no checkerboard.
+Strided convolutions downwards; upwards, upsampling by nearest neighbour followed by a convolution, in channels_last,
+which trains several times faster on a CPU than transposed convolutions do, and leaves no checkerboard.
 """
 
 import math
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import cast
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import InputError
+from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
+from paradigms.taps import Site, tapped
 
 BASE_SIZE = 4
 """Height and width of the coarsest feature maps."""
@@ -36,16 +39,6 @@ def widths(image_shape: tuple[int, int, int], width: int, max_width: int) -> lis
             raise InputError(f"paradigm.{name}={value}: give at least 1")
     levels = int(math.log2(height // BASE_SIZE))
     return [min(max_width, width << (levels - level)) for level in range(levels + 1)]
-
-
-def check_bottleneck(bottleneck: int) -> None:
-    """Refuse a latent without dimensions.
-
-    Raises:
-        InputError: ``bottleneck`` is less than 1.
-    """
-    if bottleneck < 1:
-        raise InputError(f"bottleneck={bottleneck}: give at least 1, the number of values of the latent")
 
 
 class PixelNorm(nn.Module):
@@ -112,9 +105,59 @@ class Encoder(nn.Module):
         for inputs, outputs in pairwise(channels):
             layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                # PyTorch's default shrinks the signal at each layer: most of a short training would go into its return.
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
         self.width = channels[-1]
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to features (N, self.width, 4, 4)."""
         return cast(Tensor, self.layers(images.contiguous(memory_format=torch.channels_last)))
+
+
+class DecoderModel(nn.Module):
+    """A decoder that meets the contract: its input and the output of each of its stages are the latent candidates.
+
+    Args:
+        name: Name of the input, drawn from N(0, I).
+        kind: What the input is to the model.
+        image_shape: See :class:`Decoder`.
+        bottleneck: Length of the input.
+        width: See :class:`Decoder`.
+        max_width: See :class:`Decoder`.
+
+    Raises:
+        InputError: ``bottleneck`` is less than 1.
+    """
+
+    def __init__(
+        self, name: str, kind: Kind, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int
+    ) -> None:
+        super().__init__()
+        if bottleneck < 1:
+            raise InputError(f"bottleneck={bottleneck}: give at least 1, the number of values of {name}")
+        self.decoder = Decoder(image_shape=image_shape, latent=bottleneck, width=width, max_width=max_width)
+        self.sites = {f"stage.{i}": Site(stage) for i, stage in enumerate(self.decoder.stages)}
+        # On a great circle between two draws of N(0, I) every coordinate keeps its variance; on a line it loses half.
+        self.input = LatentCandidate(name, kind, (bottleneck,), Path.SLERP)
+        stages = [
+            LatentCandidate(site, Kind.ACTIVATION, shape, Path.LERP)
+            for site, shape in zip(self.sites, self.decoder.shapes, strict=True)
+        ]
+        self.candidates: Mapping[str, LatentCandidate] = {c.name: c for c in (self.input, *stages)}
+
+    def draw(self, n: int, generator: torch.Generator) -> Inputs:
+        """Inputs (n, bottleneck) from N(0, I)."""
+        value = torch.randn(n, *self.input.shape, generator=generator)
+        return {self.input.name: value.to(self.decoder.to_image.weight.device)}
+
+    @torch.no_grad()
+    def generate(
+        self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
+    ) -> Generation:
+        """Decode ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
+        with tapped(self.sites, inputs, record=record, edits=edits) as values:
+            images = self.decoder(inputs[self.input.name])
+        return Generation(images, values)

@@ -4,21 +4,23 @@ Non-saturating loss (Goodfellow et al. 2014) with the gradient penalty R1 on rea
 applied lazily (Karras et al. 2020).
 """
 
-from collections.abc import Collection, Mapping
 from typing import cast
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+from torch.optim.lr_scheduler import LRScheduler
 
 from datamodules.base import Batch
+from datamodules.errors import InputError
 from paradigms.base import Paradigm
-from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
-from paradigms.convnets import BASE_SIZE, Decoder, Encoder, check_bottleneck
-from paradigms.taps import Site, tapped
+from paradigms.contract import Kind
+from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
 
 
-class Generator(nn.Module):
+class Generator(DecoderModel):
     """The generator and its latent candidates: ``z`` and, after each stage of the decoder, ``stage.i``.
 
     Args:
@@ -26,40 +28,15 @@ class Generator(nn.Module):
         bottleneck: Length of z.
         width: See :class:`Decoder`.
         max_width: See :class:`Decoder`.
+
+    Raises:
+        InputError: ``bottleneck`` is less than 1.
     """
 
     def __init__(self, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int) -> None:
-        super().__init__()
-        check_bottleneck(bottleneck)
-        self.decoder = Decoder(image_shape=image_shape, latent=bottleneck, width=width, max_width=max_width)
-        self.sites = {f"stage.{i}": Site(stage) for i, stage in enumerate(self.decoder.stages)}
-        # Draws of N(0, I) lie close to a sphere, which a straight line between two of them leaves.
-        listed = [LatentCandidate("z", Kind.PRIOR, (bottleneck,), Path.SLERP)]
-        for name, shape in zip(self.sites, self.decoder.shapes, strict=True):
-            listed.append(LatentCandidate(name, Kind.ACTIVATION, shape, Path.LERP))
-        self.candidates: Mapping[str, LatentCandidate] = {candidate.name: candidate for candidate in listed}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.decoder.to_image.weight.device
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Images (N, C, H, W) of z (N, bottleneck)."""
-        return cast(Tensor, self.decoder(z))
-
-    def draw(self, n: int, generator: torch.Generator) -> Inputs:
-        """Z (n, bottleneck) from N(0, I)."""
-        return {"z": torch.randn(n, *self.candidates["z"].shape, generator=generator).to(self.device)}
-
-    @torch.no_grad()
-    def generate(
-        self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
-    ) -> Generation:
-        """Decode ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
-        with tapped(self.sites, inputs, record=record, edits=edits) as values:
-            images = self(inputs["z"])
-        return Generation(images, values)
+        super().__init__(
+            "z", Kind.PRIOR, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
+        )
 
 
 class Discriminator(nn.Module):
@@ -87,17 +64,22 @@ class Discriminator(nn.Module):
 
 
 class GAN(Paradigm):
-    """Training of a :class:`Generator` against a :class:`Discriminator`, one step each per batch.
+    """Training of a :class:`Generator` against a :class:`Discriminator`, updated in turns.
 
     Args:
         image_shape: (C, H, W).
         bottleneck: Length of z.
         width: Channels at full resolution of both networks.
         max_width: Upper bound of the channels of both networks.
+        update_images: Real images per update of either network. A larger batch is cut up: for a given number of
+            images, many small updates give far better pictures than few large ones.
         r1: Weight of the gradient penalty.
-        r1_interval: Steps between two evaluations of the penalty.
+        r1_interval: Updates between two evaluations of the penalty.
         learning_rate: See :class:`Paradigm`.
         ema_decay: See :class:`Paradigm`.
+
+    Raises:
+        InputError: ``update_images`` or ``r1_interval`` is less than 1, or an argument of the networks does not fit.
     """
 
     network: Generator
@@ -109,46 +91,59 @@ class GAN(Paradigm):
         bottleneck: int,
         width: int,
         max_width: int,
+        update_images: int,
         r1: float,
         r1_interval: int,
         learning_rate: float,
         ema_decay: float,
     ) -> None:
+        for name, value in (("update_images", update_images), ("r1_interval", r1_interval)):
+            if value < 1:
+                raise InputError(f"paradigm.{name}={value}: give at least 1")
         generator = Generator(image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width)
         super().__init__(generator, learning_rate=learning_rate, ema_decay=ema_decay)
         self.discriminator = Discriminator(image_shape=image_shape, width=width, max_width=max_width)
-        self.r1, self.r1_interval = r1, r1_interval
+        self.update_images, self.r1, self.r1_interval = update_images, r1, r1_interval
         self.automatic_optimization = False
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-        """AdamW without momentum for either network."""
-        return (
-            self.adamw(self.network.parameters(), (0.0, 0.99)),
-            self.adamw(self.discriminator.parameters(), (0.0, 0.99)),
-        )
+    def configure_optimizers(self) -> tuple[OptimizerLRSchedulerConfig, OptimizerLRSchedulerConfig]:
+        """AdamW without momentum for either network, with a short linear warm-up and a cosine decay."""
+        networks = (self.network, self.discriminator)
+        first, second = (self.scheduled(self.adamw(network.parameters(), (0.0, 0.99))) for network in networks)
+        return first, second
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the discriminator, then one of the generator."""
-        real = batch["image"]
-        of_generator, of_discriminator = self.optimizers()  # type: ignore[attr-defined]
+        """Update both networks once for each part of the batch."""
+        parts = batch["image"].split(self.update_images)
+        losses: dict[str, Tensor] = {}
+        for i, real in enumerate(parts):
+            update = self.steps_taken * len(parts) + i
+            losses |= self._update(real, penalised=update % self.r1_interval == 0)
+        for schedule in cast(list[LRScheduler], self.lr_schedulers()):
+            schedule.step()
+        self.checked(losses)
 
-        z = torch.randn(len(real), *self.network.candidates["z"].shape, device=self.device)
-        fake = self.network(z)
-        loss_d = softplus(self.discriminator(fake.detach())).mean() + softplus(-self.discriminator(real)).mean()
+    def _update(self, real: Tensor, *, penalised: bool) -> dict[str, Tensor]:
+        of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
+        fake = self.network.decoder(torch.randn(len(real), *self.network.input.shape, device=self.device))
+
         of_discriminator.zero_grad()
-        self.manual_backward(loss_d)
-        losses = {"discriminator": loss_d}
-        if self.steps_taken % self.r1_interval == 0:
-            real.requires_grad_(True)
+        losses = {
+            "discriminator": softplus(self.discriminator(fake.detach())).mean()
+            + softplus(-self.discriminator(real)).mean()
+        }
+        self.manual_backward(losses["discriminator"])
+        if penalised:
+            real = real.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.discriminator(real).sum(), real, create_graph=True)
             losses["r1"] = gradient.square().sum(dim=(1, 2, 3)).mean()
+            # Weighted up for the updates that go without it.
             self.manual_backward(losses["r1"] * self.r1 / 2 * self.r1_interval)
         of_discriminator.step()
 
-        self.discriminator.requires_grad_(False)
-        losses["generator"] = softplus(-self.discriminator(fake)).mean()
         of_generator.zero_grad()
-        self.manual_backward(losses["generator"])
+        losses["generator"] = softplus(-self.discriminator(fake)).mean()
+        # Naming the inputs spares the gradients of the discriminator's weights.
+        self.manual_backward(losses["generator"], inputs=list(self.network.parameters()))
         of_generator.step()
-        self.discriminator.requires_grad_(True)
-        self.checked(losses)
+        return losses

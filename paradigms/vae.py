@@ -1,6 +1,5 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
-from collections.abc import Collection, Mapping
 from typing import cast
 
 import torch
@@ -10,12 +9,11 @@ from torch import Tensor, nn
 from datamodules.base import Batch
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
-from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
-from paradigms.convnets import BASE_SIZE, Decoder, Encoder, check_bottleneck
-from paradigms.taps import Site, tapped
+from paradigms.contract import Inputs, Kind
+from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(DecoderModel):
     """Encoder, decoder and latent candidates: ``mu`` and, after each stage of the decoder, ``stage.i``.
 
     Args:
@@ -23,42 +21,22 @@ class Autoencoder(nn.Module):
         bottleneck: Length of mu.
         width: See :class:`Decoder`.
         max_width: See :class:`Decoder`.
+
+    Raises:
+        InputError: ``bottleneck`` is less than 1.
     """
 
     def __init__(self, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int) -> None:
-        super().__init__()
-        check_bottleneck(bottleneck)
+        super().__init__(
+            "mu", Kind.CODE, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
+        )
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
         self.to_code = nn.Linear(self.encoder.width * BASE_SIZE**2, 2 * bottleneck)
-        self.decoder = Decoder(image_shape=image_shape, latent=bottleneck, width=width, max_width=max_width)
-        self.sites = {f"stage.{i}": Site(stage) for i, stage in enumerate(self.decoder.stages)}
-        listed = [LatentCandidate("mu", Kind.CODE, (bottleneck,), Path.LERP)]
-        for name, shape in zip(self.sites, self.decoder.shapes, strict=True):
-            listed.append(LatentCandidate(name, Kind.ACTIVATION, shape, Path.LERP))
-        self.candidates: Mapping[str, LatentCandidate] = {candidate.name: candidate for candidate in listed}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.decoder.to_image.weight.device
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, (N, bottleneck) each, of q(code | image (N, C, H, W))."""
         mean, log_variance = cast(Tensor, self.to_code(self.encoder(images).flatten(1))).float().chunk(2, dim=1)
         return mean, log_variance
-
-    def draw(self, n: int, generator: torch.Generator) -> Inputs:
-        """Codes (n, bottleneck) from the prior N(0, I)."""
-        return {"mu": torch.randn(n, *self.candidates["mu"].shape, generator=generator).to(self.device)}
-
-    @torch.no_grad()
-    def generate(
-        self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
-    ) -> Generation:
-        """Decode ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
-        with tapped(self.sites, inputs, record=record, edits=edits) as values:
-            images = self.decoder(inputs["mu"])
-        return Generation(images, values)
 
     @torch.no_grad()
     def invert(self, images: Tensor) -> Inputs:

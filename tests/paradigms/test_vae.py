@@ -1,0 +1,112 @@
+"""What is particular to the VAE."""
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.distributions import Independent, Normal, kl_divergence
+
+from datamodules.errors import InputError
+from paradigms.contract import Invertible
+from paradigms.vae import VAE
+from paradigms.vae import kl_divergence as ours
+
+NETWORK = {"image_shape": (3, 16, 16), "bottleneck": 5, "width": 16, "max_width": 32}
+TRAINING = {"beta": 1.0, "pixel_variance": 0.05, "learning_rate": 3e-3, "ema_decay": 0.9}
+
+
+def build(**changes):
+    torch.manual_seed(0)
+    return VAE(**{**NETWORK, **TRAINING, **changes})
+
+
+def losses_of(vae, images):
+    found = {}
+    vae.checked = found.update
+    found["returned"] = vae.training_step({"image": images, "factors": torch.zeros(len(images), 0), "caption": []}, 0)
+    return found
+
+
+def pictures(n=8):
+    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_the_kl_divergence_is_the_closed_form():
+    mean, log_variance = torch.randn(7, 5), torch.randn(7, 5)
+    prior = Independent(Normal(torch.zeros(7, 5), torch.ones(7, 5)), 1)
+    posterior = Independent(Normal(mean, (0.5 * log_variance).exp()), 1)
+    torch.testing.assert_close(ours(mean, log_variance), kl_divergence(posterior, prior))
+    assert ours(torch.zeros(1, 5), torch.zeros(1, 5)).item() == 0
+
+
+def test_the_loss_is_the_negative_evidence_lower_bound_per_value():
+    vae, images = build(beta=3.0), pictures()
+    found = losses_of(vae, images)
+    likelihood = found["squared_error"] * 768 / (2 * 0.05)
+    torch.testing.assert_close(found["returned"] * 768, likelihood + 3 * found["kl"])
+
+
+def test_beta_scales_the_kl_divergence_alone():
+    found = {}
+    for beta in (1.0, 4.0):
+        vae = build(beta=beta)
+        torch.manual_seed(3)
+        found[beta] = losses_of(vae, pictures())
+    assert torch.equal(found[1.0]["squared_error"], found[4.0]["squared_error"])
+    torch.testing.assert_close(found[4.0]["loss"] - found[1.0]["loss"], 3 * found[1.0]["kl"] / 768)
+
+
+def test_a_plain_autoencoder_draws_nothing_and_has_no_kl_divergence():
+    vae = build(beta=0.0)
+    first, second = losses_of(vae, pictures()), losses_of(vae, pictures())
+    assert "kl" not in first
+    assert torch.equal(first["loss"], second["loss"])
+    expected = (vae.network.decoder(vae.network.encode(pictures())[0]) - pictures()).square().mean()
+    torch.testing.assert_close(first["squared_error"], expected)
+
+
+def test_a_vae_draws_its_code():
+    vae = build(beta=1.0)
+    first, second = losses_of(vae, pictures()), losses_of(vae, pictures())
+    assert not torch.equal(first["squared_error"], second["squared_error"])
+
+
+def test_training_brings_reconstructions_closer():
+    vae, images = build(), pictures()
+    vae.model.load_state_dict(vae.network.state_dict())
+
+    def error():
+        return (vae.model.generate(vae.model.invert(images)).images - images).square().mean()
+
+    before = error()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    batch = {"image": images, "factors": torch.zeros(8, 0), "caption": []}
+    trainer.fit(vae, torch.utils.data.DataLoader([batch] * 30, batch_size=None))
+    assert error() < 0.9 * before
+
+
+def test_the_encoder_is_deterministic_and_the_model_invertible():
+    model = build().model
+    assert isinstance(model, Invertible)
+    assert torch.equal(model.invert(pictures())["mu"], model.invert(pictures())["mu"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bottleneck": 0}, "bottleneck=0"),
+        ({"beta": -1.0}, "beta=-1"),
+        ({"pixel_variance": 0.0}, "pixel_variance=0"),
+        ({"max_width": 0}, "max_width=0"),
+        ({"image_shape": (3, 20, 20)}, "image_size=20"),
+    ],
+)
+def test_bad_settings_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        build(**changes)
