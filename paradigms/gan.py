@@ -134,7 +134,8 @@ class GAN(Paradigm):
         }
         self.manual_backward(losses["discriminator"])
         if penalised:
-            real = real.detach().requires_grad_()
+            # A clone, since PyTorch's FLOP counter cannot follow the gradient of a leaf.
+            real = real.detach().requires_grad_().clone()
             (gradient,) = torch.autograd.grad(self.discriminator(real).sum(), real, create_graph=True)
             losses["r1"] = gradient.square().sum(dim=(1, 2, 3)).mean()
             # Weighted up for the updates that go without it.
