@@ -24,8 +24,8 @@ def path_shape(features: Array) -> PathShape:
 
     With d the Euclidean distance of features:
 
-    - continuity, ``log₂(max step at 2/K ÷ max step at 1/K)``: 1 when halving the step halves the largest jump, 0 for any
-      jump and for unrelated images; at most 1; higher is smoother. An estimate of the Hölder exponent of the path. The
+    - continuity, ``log₂(max step at 2/K ÷ max step at 1/K)``: 1 when halving the step halves the largest jump, 0 for
+      any jump and for unrelated images; at most 1; higher is smoother. An estimate of the path's Hölder exponent. The
       steps at 2/K start at the even points or at the odd ones, whichever gives less: two jumps that happen to follow
       each other would look like one slope. 0 for a path that does not move.
     - uniformity, ``1 − (K·max d/Σd − 1)/(K − 1)`` in [0, 1]: 1 when all steps are equal. Unrelated images reach it too.
