@@ -34,7 +34,7 @@ def test_an_ignored_input_is_irrelevant_and_has_no_path(renderer):
     ("model", "absent", "present"),
     [
         (Hash(), ("smoothness", "organization"), ("density", "relevance")),
-        (Staircase(), ("smoothness",), ("density", "relevance")),
+        (Staircase(), ("smoothness",), ("relevance",)),
         (Permuted(), ("organization",), ("density", "relevance")),
     ],
 )
