@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 Array = NDArray[np.float64]
@@ -59,27 +60,6 @@ class RealImages:
         ratio = self.radii[self.trusted] / distances.clamp_min(1e-12)
         return ratio.max(dim=1).values.clamp(max=100).double().cpu().numpy()
 
-    def leave_one_out(self) -> Array:
-        """Realism (N,) of each real image with respect to the others: what a perfect model reaches."""
-        distances = torch.cdist(self.features, self.features).fill_diagonal_(torch.inf)[:, self.trusted]
-        ratio = self.radii[self.trusted] / distances.clamp_min(1e-12)
-        return ratio.max(dim=1).values.clamp(max=100).double().cpu().numpy()
-
-    def precise(self, features: Tensor) -> Array:
-        """1 for an image inside some real image's ball, else 0; the mean is precision.
-
-        Source: Kynkäänniemi et al. 2019, equation 1 (a point on a ball's border is inside).
-
-        Args:
-            features: φ of the images, (M, D).
-
-        Returns:
-            (M,) of 0 and 1.
-        """
-        check_features("features", features, 1)
-        inside = torch.cdist(features, self.features) <= self.radii
-        return inside.any(dim=1).double().cpu().numpy()
-
 
 def cross_fades(images: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """The null of realism: ``n`` halfway mixtures of two unrelated images each, images between images that are none.
@@ -128,6 +108,4 @@ class GaussianValues:
 
 def _shrinkage(scores: Tensor) -> float:
     """Ledoit & Wolf's optimal weight of the scaled identity, for centred ``scores`` (n, p)."""
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
     return float(ledoit_wolf_shrinkage(scores.cpu().numpy(), assume_centered=True))

@@ -10,28 +10,24 @@ import hydra
 import numpy as np
 import pandas as pd
 import torch
+import umap
 import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
 
-from analysis.examine import Examination, Factors, examine
-from analysis.results import THUMBNAIL_COLUMNS, write_rows
+from analysis.examine import Examination, Examiner
+from analysis.results import PROPERTIES, THUMBNAIL_COLUMNS, write_rows
+from analysis.subject import Factors, Subject
 from datamodules.base import FactorKind, ImageDataModule, to_float
 from datamodules.errors import InputError, reports_errors
+from datamodules.pictures import save_grid
 
-CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "measure")
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
-
-def save_grid(images: Tensor, path: Path, columns: int, padding: int = 2) -> None:
-    """Write images (N, C, H, W) in [-1, 1] as one PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grid = make_grid(images.float().cpu(), nrow=columns, padding=padding, normalize=True, value_range=(-1, 1))
-    to_pil_image(grid).save(path)
+REAL_IMAGES = 2500
+"""Most real images that a model is held against."""
 
 
 def measure(config: DictConfig, run: Path) -> None:
@@ -58,15 +54,16 @@ def measure(config: DictConfig, run: Path) -> None:
     data: ImageDataModule = instantiate(trained.data)
     started = time.perf_counter()
     phi = instantiate(config.phi)(data=data, cache=Path(config.data_dir))
-    test = data.splits["test"]
+    test = data.splits["test"].subset(torch.arange(min(REAL_IMAGES, len(data.splits["test"].pixels))))
     factors = Factors(test.values, data.factors, data.render) if data.factors else None
     n = config.measure.n
-    result = examine(paradigm.model, to_float(test.pixels[:2500]), phi, factors=_first(factors), n=n, seed=trained.seed)
+    subject = Subject(paradigm.model, to_float(test.pixels), phi, factors, n, trained.seed)
+    result = Examiner(subject).run(list(paradigm.model.candidates), PROPERTIES)
     rows = pd.DataFrame(result.rows).assign(**{k: manifest[k] for k in ("cell", "paradigm", "data", "bottleneck")})
     _figures(result, run / "figures")
     points = _points(result, data)
     points.to_parquet(run / "points.parquet", index=False)
-    accuracy = result.readout.accuracy if result.readout else {}
+    accuracy = subject.readout.accuracy if subject.readout else {}
     kinds = {factor.name: str(factor.kind) for factor in data.factors}
     measurement = {
         "n": n,
@@ -83,10 +80,6 @@ def measure(config: DictConfig, run: Path) -> None:
     write_rows(rows, run / "rows.parquet")
 
 
-def _first(factors: Factors | None) -> Factors | None:
-    return None if factors is None else Factors(factors.values[:2500], factors.spec, factors.render)
-
-
 def _figures(result: Examination, folder: Path) -> None:
     """One PNG for each candidate and property, and the thumbnails of the scatter plot."""
     for (candidate, prop), pictures in result.pictures.items():
@@ -98,8 +91,6 @@ def _figures(result: Examination, folder: Path) -> None:
 
 def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
     """UMAP (McInnes et al. 2018) of the values of each candidate, with the factors read from the images."""
-    import umap
-
     columns: dict[str, Any] = {}
     for factor, values in zip(data.factors, result.factor_values, strict=False):
         match factor.kind:

@@ -1,5 +1,6 @@
 """Organization: similarity between two points mirrors perceived similarity."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ def centred_gram(x: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(ABC):
     """A comparison of two spaces from matrices prepared once.
 
     Permuting the images of one space, or leaving images out, only re-indexes the matrices.
@@ -45,9 +46,9 @@ class Similarity:
     x: Array
     y: Array
 
+    @abstractmethod
     def __call__(self, keep: Index, order: Index) -> float:
         """Compare the images ``keep`` (M,) of y with the images ``order`` (M,) of x."""
-        raise NotImplementedError
 
 
 class RSA(Similarity):

@@ -1,6 +1,5 @@
 """Train and measure a grid of cells, then build the report: ``python -m analysis.study study=demo``."""
 
-import sys
 from pathlib import Path
 
 import hydra
@@ -34,8 +33,6 @@ def app(config: DictConfig) -> None:
 @reports_errors
 def main() -> None:
     """Console script."""
-    if not any(argument.startswith("study=") for argument in sys.argv[1:]) and "--help" not in sys.argv:
-        sys.argv.append("study=demo")
     app()
 
 

@@ -133,14 +133,15 @@ class InMemoryDataset(Dataset[Batch]):
 class BudgetSampler(Sampler[Tensor]):
     """Index batches of an endless, seeded, reshuffled stream over ``size`` images, cut off after ``budget`` images.
 
-    The stream is cut into *epochs* of ``epoch_images`` images, after each of which a checkpoint can be written.
+    The stream is cut into equally long *epochs* of about ``epoch_images`` images, after each of which a checkpoint can
+    be written.
     Which images an epoch holds depends on its number and the seed alone, so a resumed run sees the same ones.
     """
 
     def __init__(self, size: int, batch_size: int, budget: int, epoch_images: int, seed: int) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.total = math.ceil(budget / batch_size)
-        self.per_epoch = max(1, epoch_images // batch_size)
+        self.per_epoch = math.ceil(self.total / math.ceil(self.total / max(1, epoch_images // batch_size)))
         self.epoch = 0
 
     @property

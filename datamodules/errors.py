@@ -1,5 +1,6 @@
 """The one exception for what a user can put right, and how the command line tools show it."""
 
+import errno
 import functools
 import os
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Callable
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
 
 
 class InputError(ValueError):
@@ -30,6 +33,8 @@ def reports_errors(main: Callable[[], None]) -> Callable[[], None]:
             told = error.__cause__ if isinstance(error.__cause__, InputError) else error
             print("error:", " ".join(str(told).split()), file=sys.stderr)
         except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
             print(f"error: {error.filename}: {error.strerror}: choose a directory that can be written", file=sys.stderr)
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr)

@@ -7,12 +7,10 @@ from typing import Any
 import torch
 import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
 
 from datamodules.base import Batch, to_float
+from datamodules.pictures import save_grid
 from paradigms.base import Paradigm
 from paradigms.contract import Invertible
 
@@ -72,14 +70,6 @@ class Account(Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Go on from a checkpoint."""
         self.seconds, self.flops_per_step = state_dict["seconds"], state_dict["flops_per_step"]
-
-
-def save_grid(images: Tensor, path: Path, columns: int = 8) -> Any:
-    """Write images (N, C, H, W) in [-1, 1] as one PNG and return it as a uint8 picture."""
-    picture = to_pil_image(make_grid(images.float().cpu(), nrow=columns, normalize=True, value_range=(-1, 1)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
-    return picture
 
 
 class Pictures(Callback):

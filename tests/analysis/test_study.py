@@ -1,0 +1,69 @@
+"""The real command line, on tiny data."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+TINY = ("preset=smoke", "data.num_images=1000", "phi.epochs=1", "threads=1", "wandb.mode=offline")
+
+
+def run(directory, module, *arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("study")
+    found = run(directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", *TINY)
+    assert found.returncode == 0, found.stderr[-2000:]
+    return directory, found
+
+
+def test_a_study_writes_its_report_and_prints_the_verdicts(study):
+    directory, found = study
+    report = directory / "runs" / "demo" / "report"
+    assert {path.name for path in report.iterdir()} == {"index.html", "rows.parquet", "verdicts.csv"}
+    assert f"report: {report.relative_to(directory) / 'index.html'}" in found.stdout
+    assert "mu" in found.stdout
+    verdicts = pd.read_csv(report / "verdicts.csv")
+    assert len(verdicts) == len(verdicts.candidate.unique()) * 4
+
+
+def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
+    directory, _found = study
+    again = run(directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", *TINY)
+    assert "already trained" in again.stdout
+    assert "already measured" in again.stdout
+    page = directory / "runs" / "demo" / "report" / "index.html"
+    page.unlink()
+    assert run(directory, "analysis.report", "study=runs/demo").returncode == 0
+    assert page.exists()
+
+
+def test_measuring_again_gives_the_same_rows(study):
+    directory, _found = study
+    (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
+    before = pd.read_parquet(cell / "rows.parquet")
+    found = run(directory, "analysis.measure", f"run={cell}", "measure.n=24", "phi.epochs=1", "wandb.mode=disabled")
+    assert found.returncode == 0, found.stderr[-2000:]
+    pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
+    assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
+
+
+def test_the_run_is_kept_offline(study):
+    directory, _found = study
+    assert list(Path(directory).glob("runs/demo/cells/*/wandb/offline-run-*/*.wandb"))
+
+
+def test_a_run_without_a_model_is_one_error(tmp_path):
+    found = run(tmp_path, "analysis.measure", "run=nowhere")
+    assert found.returncode == 2
+    assert "run=nowhere holds no trained model" in found.stderr.splitlines()[-1]
+    assert "Traceback" not in found.stderr

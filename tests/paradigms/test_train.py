@@ -1,0 +1,82 @@
+"""Training through its real entry point, on tiny data."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
+from safetensors.torch import load_file
+
+from datamodules.errors import InputError
+from paradigms import callbacks
+from paradigms.base import TrainingDivergedError
+from paradigms.train import train
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
+
+
+def configured(tmp_path, paradigm, *overrides):
+    tiny = ["preset=smoke", "data.num_images=200", f"data_dir={tmp_path / 'data'}", "wandb.mode=disabled", "threads=1"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", [f"paradigm={paradigm}", *tiny, *overrides], return_hydra_config=True)
+    with open_dict(config):
+        config.paradigm_name, config.data_name, config.run = paradigm, "shapes", "run"
+        del config.hydra
+    return config
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradigm):
+    config = configured(tmp_path, paradigm)
+    train(config, tmp_path / "whole")
+
+    end = callbacks.Pictures.on_train_epoch_end
+
+    def killed(self, trainer, module):
+        if trainer.current_epoch == 1:
+            raise RuntimeError("killed")
+        end(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Pictures, "on_train_epoch_end", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    train(config, tmp_path / "cut")
+
+    whole, cut = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("whole", "cut")]
+    assert [m["images_seen"] for m in manifests] == [128, 128]
+    assert manifests[0]["flops"] == manifests[1]["flops"] > 0
+
+
+def test_divergence_stops_and_keeps_the_checkpoint(tmp_path):
+    config = configured(tmp_path, "vae", "paradigm.learning_rate=1e30")
+    with pytest.raises(TrainingDivergedError, match=r"paradigm\.learning_rate"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(tmp_path, capsys):
+    train(configured(tmp_path, "vae"), tmp_path / "run")
+    before = (tmp_path / "run" / "weights.safetensors").stat().st_mtime_ns
+    train(configured(tmp_path, "vae"), tmp_path / "run")
+    assert (tmp_path / "run" / "weights.safetensors").stat().st_mtime_ns == before
+    assert "already trained" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"seed=0, not 1"):
+        train(configured(tmp_path, "vae", "seed=1"), tmp_path / "run")
+
+
+def test_a_file_in_the_way_is_one_error(tmp_path):
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "paradigms.train", "preset=smoke", f"run={tmp_path / 'file' / 'run'}"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "choose a directory that can be written" in found.stderr
+    assert "Traceback" not in found.stderr
