@@ -14,12 +14,13 @@ import umap
 import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.examine import Examination, Examiner
 from analysis.results import PROPERTIES, THUMBNAIL_COLUMNS, write_rows
-from analysis.subject import Factors, Subject
+from analysis.subject import SMALLEST, Factors, Subject
 from datamodules.base import FactorKind, ImageDataModule, to_float
 from datamodules.errors import InputError, reports_errors
 from datamodules.pictures import save_grid
@@ -47,7 +48,7 @@ def measure(config: DictConfig, run: Path) -> None:
     paradigm = instantiate(trained.paradigm, _convert_="all")
     try:
         paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise InputError(
             f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
         ) from error
@@ -57,6 +58,13 @@ def measure(config: DictConfig, run: Path) -> None:
     test = data.splits["test"].subset(torch.arange(min(REAL_IMAGES, len(data.splits["test"].pixels))))
     factors = Factors(test.values, data.factors, data.render) if data.factors else None
     n = config.measure.n
+    if n < SMALLEST:
+        raise InputError(f"measure.n={n} must be at least {SMALLEST}: intervals come from halves of the images")
+    if len(test.pixels) < SMALLEST:
+        raise InputError(
+            f"data={manifest['data']} has {len(test.pixels)} test images, fewer than {SMALLEST}: give more images, "
+            f"or a larger test share in data.split"
+        )
     subject = Subject(paradigm.model, to_float(test.pixels), phi, factors, n, trained.seed)
     result = Examiner(subject).run(list(paradigm.model.candidates), PROPERTIES)
     rows = pd.DataFrame(result.rows).assign(**{k: manifest[k] for k in ("cell", "paradigm", "data", "bottleneck")})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_measuring_again_gives_the_same_rows(study):
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
     assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
+
+
+def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
+    directory, _found = study
+    (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
+    copy = tmp_path / "copy"
+    shutil.copytree(cell, copy)
+    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.epochs=1")
+    assert (few.returncode, few.stderr.count("Traceback")) == (2, 0)
+    assert "measure.n=5 must be at least" in few.stderr.splitlines()[-1]
+    (copy / "weights.safetensors").write_bytes(b"no weights")
+    broken = run(directory, "analysis.measure", f"run={copy}", "phi.epochs=1")
+    assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
+    assert "weights.safetensors does not fit config.yaml" in broken.stderr.splitlines()[-1]
 
 
 def test_the_run_is_kept_offline(study):
