@@ -72,9 +72,7 @@ def labeller(data: ImageDataModule, cache: Path, seed: int = 0, epochs: int = 6)
     for _ in trange(epochs, desc="labeller"):
         order = torch.randperm(len(images.pixels), generator=generator)
         for index in order[: per_epoch * size].split(size):
-            with torch.autocast("cpu", torch.bfloat16):
-                features = F.normalize(net.trunk(to_float(images.pixels[index])), dim=1)
-            outputs = heads(features.float() * 8)
+            outputs = heads(net(to_float(images.pixels[index])) * 8)
             loss = _loss(outputs, images.values[index], data.factors)
             optimizer.zero_grad()
             loss.backward()

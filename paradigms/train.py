@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import json
 import os
+import pickle
 import platform
 import subprocess
 from importlib.metadata import version
@@ -39,6 +40,20 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
+def fastest_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where the hardware computes bfloat16, else ``32-true``: emulated, it is up to 100 times slower.
+
+    Args:
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+    """
+    if accelerator != "cpu" and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return "bf16-mixed" if native else "32-true"
+
+
 def git_commit() -> str | None:
     """The commit of this checkout, if it is one."""
     here = Path(__file__).resolve().parents[1]
@@ -72,6 +87,18 @@ def same_settings(config: DictConfig, run: Path) -> None:
             raise InputError(f"{run} holds a model with {key}={old}, not {new}: choose another directory, or remove it")
 
 
+def readable(checkpoint: Path) -> None:
+    """Refuse a checkpoint that cannot be read.
+
+    Raises:
+        InputError: Names the file.
+    """
+    try:
+        torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"file={checkpoint} cannot be read: remove it to train from the start: {error}") from error
+
+
 def train(config: DictConfig, run: Path) -> None:
     """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
 
@@ -89,6 +116,8 @@ def train(config: DictConfig, run: Path) -> None:
     config.paradigm.image_shape = list(data.image_shape)
     if OmegaConf.is_missing(config.paradigm, "condition_width"):
         config.paradigm.condition_width = data.condition_width
+    if config.precision == "auto":
+        config.precision = fastest_precision(config.accelerator)
     same_settings(config, run)
     if (run / "manifest.json").exists():
         print(f"{run}: already trained")
@@ -128,6 +157,8 @@ def train(config: DictConfig, run: Path) -> None:
     )
     last = run / "checkpoints" / "last.ckpt"
     try:
+        if last.exists():
+            readable(last)
         trainer.fit(paradigm, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt

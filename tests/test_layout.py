@@ -28,6 +28,13 @@ def test_the_import_rule_holds(package):
                 assert name.split(".")[0] not in FORBIDDEN[package], f"{file.name} imports {name}"
 
 
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests"])
+def test_files_stay_near_300_lines(folder):
+    sizes = {file.name: len(file.read_text().splitlines()) for file in (ROOT / folder).rglob("*.py")}
+    assert sizes
+    assert {name: lines for name, lines in sizes.items() if lines > 330} == {}
+
+
 def test_the_packages_come_from_this_checkout_in_any_directory(tmp_path):
     code = f"import {', '.join(PACKAGES)}; print({', '.join(f'{name}.__file__' for name in PACKAGES)}, sep='\\n')"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
 from datamodules.errors import InputError
 from paradigms import callbacks
 from paradigms.base import TrainingDivergedError
-from paradigms.train import train
+from paradigms.train import fastest_precision, train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
@@ -54,6 +54,27 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradig
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("whole", "cut")]
     assert [m["images_seen"] for m in manifests] == [128, 128]
     assert manifests[0]["flops"] == manifests[1]["flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"), [({"avx512_bf16": True}, "bf16-mixed"), ({"avx512_bf16": False}, "32-true")]
+)
+def test_bfloat16_is_chosen_only_where_the_processor_computes_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert fastest_precision("cpu") == precision
+
+
+def test_a_run_keeps_the_precision_that_was_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    train(configured(tmp_path, "vae", "accelerator=cpu"), tmp_path / "run")
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").precision == "32-true"
+
+
+def test_a_broken_checkpoint_is_one_error(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match=r"last\.ckpt .*remove it"):
+        train(configured(tmp_path, "vae"), tmp_path / "run")
 
 
 def test_divergence_stops_and_keeps_the_checkpoint(tmp_path):
