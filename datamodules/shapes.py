@@ -28,14 +28,14 @@ FACTORS = (
     Factor("background", FactorKind.CIRCULAR, 0, Role.SURFACE),
 )
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """To be raised with every change of the pictures, so that older cached ones are not taken for them."""
 
-CENTRES = (0.3, 0.7)
-RADII = (0.19, 0.3)
+CENTRES = (0.36, 0.64)
+RADII = (0.25, 0.34)
 """Ranges of x and y, and of the radius of the circle around the object, in widths of the frame."""
 
-MAX_ANGLE = math.radians(30)
+MAX_ANGLE = math.radians(20)
 STAR_NOTCH = 0.34
 """A notch of the star lies at (±STAR_NOTCH, ±STAR_NOTCH), a point at 1."""
 
@@ -66,7 +66,7 @@ def _triangle(u: Tensor, v: Tensor) -> Tensor:
 
 
 def _star(u: Tensor, v: Tensor) -> Tensor:
-    # Four points, for the turn of a five-pointed one by 30° looks almost like a turn by -30°.
+    # Four points, for a five-pointed one looks almost alike at 20° and at -20°.
     # Folding the plane into an eighth of a turn, from a point to a notch, leaves one straight edge.
     longer, shorter = torch.maximum(u.abs(), v.abs()), torch.minimum(u.abs(), v.abs())
     return (STAR_NOTCH * (longer - 1) + (1 - STAR_NOTCH) * shorter) / math.hypot(STAR_NOTCH, 1 - STAR_NOTCH)
@@ -85,8 +85,9 @@ def hue_to_rgb(hue: Tensor, saturation: float, value: float) -> Tensor:
 def render(values: Tensor, image_size: int) -> Tensor:
     """Draw one object on a flat background for each row of factor values.
 
-    The centre moves over the middle 40 % of the frame, the diameter is 38 to 60 % of it, and the angle is -30° to 30°,
-    so that every object is inside the frame and no symmetry makes an angle ambiguous. Edges are antialiased.
+    The centre moves over the middle 28 % of the frame, the diameter is 50 to 68 % of it, and the angle is -20° to 20°,
+    so that every object is inside the frame, its outline is seen and no symmetry makes an angle ambiguous. Edges are
+    antialiased.
 
     Args:
         values: (N, 7) in the order of :data:`FACTORS`.
