@@ -65,8 +65,9 @@ class _Tap:
                 raise ValueError(
                     f"the edit of {self.name!r} returned shape {tuple(edited.shape)}, not {tuple(grouped.shape)}"
                 )
-            grouped = edited
-            activation = edited.transpose(0, 1).flatten(0, 1) if self.groups > 1 else edited
+            # In the activation's own layout: a convolution picks its kernel, and so its rounding, by the strides.
+            grouped = torch.empty_like(grouped).copy_(edited)
+            activation = grouped.transpose(0, 1).flatten(0, 1) if self.groups > 1 else grouped
         if self.record:
             self.values.append(grouped.detach())
         self.step += 1

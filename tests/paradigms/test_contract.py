@@ -21,8 +21,6 @@ def build(paradigm, *overrides):
     config.image_shape = [3, 32, 32]
     if paradigm == "diffusion":
         config.condition_width = 5
-    if "bottleneck" in config:
-        config.bottleneck = next((int(o.split("=")[1]) for o in overrides if o.startswith("bottleneck=")), 64)
     return instantiate(config, _convert_="all")
 
 
