@@ -29,6 +29,7 @@ from paradigms.callbacks import Account, Pictures
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 SETTINGS = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
 """The parts of the configuration that decide what a trained model is."""
+CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}
 
 
 def keep_freed_memory() -> None:
@@ -38,6 +39,21 @@ def keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_threshold = -1, -3
         libc.mallopt(m_mmap_threshold, 1 << 30)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what no training can start with, before anything is written.
+
+    Raises:
+        InputError: ``accelerator``, ``precision`` or ``seed`` is out of range, or there is no GPU.
+    """
+    for name, choices in CHOICES.items():
+        if config[name] not in choices:
+            raise InputError(f"{name}={config[name]}: give one of {', '.join(choices)}")
+    if config.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise InputError("accelerator=gpu: PyTorch finds none here: leave it at auto")
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
 def fastest_precision(accelerator: str) -> str:
@@ -111,6 +127,7 @@ def train(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: The configuration asks for something impossible, or training diverged.
     """
+    check(config)
     data: ImageDataModule = instantiate(config.data)
     config = config.copy()
     config.paradigm.image_shape = list(data.image_shape)

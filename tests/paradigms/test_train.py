@@ -15,6 +15,7 @@ from datamodules.errors import InputError
 from paradigms import callbacks
 from paradigms.base import TrainingDivergedError
 from paradigms.train import fastest_precision, train
+from paradigms.vae import VAE
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
@@ -70,6 +71,13 @@ def test_a_run_keeps_the_precision_that_was_chosen(tmp_path, monkeypatch):
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").precision == "32-true"
 
 
+@pytest.mark.parametrize("setting", ["precision=float8", "accelerator=toaster", "seed=first", "seed=-1"])
+def test_settings_that_no_training_can_start_with_leave_nothing_behind(tmp_path, setting):
+    with pytest.raises(InputError, match=f"{setting}: give"):
+        train(configured(tmp_path, "vae", setting), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_broken_checkpoint_is_one_error(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"no checkpoint")
@@ -77,11 +85,27 @@ def test_a_broken_checkpoint_is_one_error(tmp_path):
         train(configured(tmp_path, "vae"), tmp_path / "run")
 
 
-def test_divergence_stops_and_keeps_the_checkpoint(tmp_path):
-    config = configured(tmp_path, "vae", "paradigm.learning_rate=1e30")
-    with pytest.raises(TrainingDivergedError, match=r"paradigm\.learning_rate"):
-        train(config, tmp_path / "run")
+def test_divergence_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    config = configured(tmp_path, "vae")
+    step = VAE.training_step
+
+    def diverging(self, batch, batch_idx):
+        if self.images_seen >= 64:
+            self.checked({"loss": torch.tensor(torch.nan)})
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, "training_step", diverging)
+        with pytest.raises(TrainingDivergedError, match=r"after 64 images: the loss 'loss' is nan.*learning_rate"):
+            train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "manifest.json").exists()
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["progress"]["images_seen"] == 64
+
+
+def test_a_step_size_that_is_too_large_is_one_error(tmp_path):
+    with pytest.raises(TrainingDivergedError, match=r"paradigm\.learning_rate"):
+        train(configured(tmp_path, "vae", "paradigm.learning_rate=1e30"), tmp_path / "run")
 
 
 def test_a_finished_run_is_left_alone_and_other_settings_are_refused(tmp_path, capsys):
