@@ -4,7 +4,7 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -26,7 +26,8 @@ lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-
+bench: $(STAMP)  ## Print speed ratios: training through Lightning, the data pipeline
+	$(BIN)/python tests/bench.py
 
 clean:  ## Remove the environment and caches; runs and data stay
 	rm -rf $(ENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -142,6 +142,7 @@ def _log(config: DictConfig, rows: pd.DataFrame, run: Path) -> None:
 
 
 @hydra.main(config_path=CONFIGS, config_name="measure", version_base="1.3")
+@reports_errors
 def app(config: DictConfig) -> None:
     """Measure one trained model."""
     measure(config, Path(config.run))

@@ -82,6 +82,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 @hydra.main(config_path=CONFIGS, config_name="report", version_base="1.3")
+@reports_errors
 def app(config: DictConfig) -> None:
     """Rebuild the report of one study and print its verdicts."""
     study = Path(config.study)

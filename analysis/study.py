@@ -16,6 +16,7 @@ CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
 @hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
+@reports_errors
 def app(config: DictConfig) -> None:
     """Train and measure one cell, unless that is done, and bring the report up to date."""
     directory = Path(config.dir)

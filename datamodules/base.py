@@ -5,6 +5,7 @@ A batch is ``{"image": (B, C, H, W) float in [-1, 1], "factors": (B, K) float, "
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -170,7 +171,7 @@ class BudgetSampler(Sampler[Tensor]):
             yield from torch.split(torch.cat(stream), self.batch_size)
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(LightningDataModule, ABC):
     """Base of all data sets: subclasses say what their factors are and give their images.
 
     Args:
@@ -220,13 +221,9 @@ class ImageDataModule(LightningDataModule):
         self.split, self.seed = tuple(split), seed
         self._splits: Mapping[str, Images] | None = None
 
-    def load(self) -> Images:
-        """All images of the data set; called once."""
-        raise NotImplementedError
-
+    @abstractmethod
     def load_splits(self) -> Mapping[str, Images]:
-        """``train``, ``val`` and ``test`` images, disjoint; override where a data set comes with its own split."""
-        return self.divide(self.load())
+        """``train``, ``val`` and ``test`` images, disjoint: its own split, or what :meth:`divide` makes of all."""
 
     def divide(self, images: Images) -> dict[str, Images]:
         """Shuffle by seed and cut into ``train``, ``val`` and ``test``; identical pictures all go to one of them."""

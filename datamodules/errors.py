@@ -5,9 +5,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from typing import ParamSpec
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+
+P = ParamSpec("P")
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
 
@@ -16,18 +19,20 @@ class InputError(ValueError):
     """What was asked for cannot be done; the message names the field, the file and the remedy on one line."""
 
 
-def reports_errors(main: Callable[[], None]) -> Callable[[], None]:
+def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
     """Have a command line tool print what a user can put right as one line, and exit with status 2.
 
     Every other exception is a defect of ours and keeps its traceback.
+    It goes around a console script, for what Hydra finds while composing, and around the job inside, since Hydra adds
+    words of its own to an exception that leaves a job.
     """
 
-    @functools.wraps(main)
-    def wrapped() -> None:
+    @functools.wraps(task)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         # Hydra would print a traceback and exit by itself; this has it pass the exception on.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
-            main()
+            task(*args, **kwargs)
         except (InputError, HydraException, OmegaConfBaseException) as error:
             # Hydra wraps what a constructor raises, and its words around ours help nobody.
             told = error.__cause__ if isinstance(error.__cause__, InputError) else error

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -206,6 +206,10 @@ class Shapes(ImageDataModule):
         """Where the pictures are kept; named by all that decides what they look like."""
         settings = [RENDERER_VERSION, self.num_images, self.image_size, self.seed]
         return self.cache_dir / f"shapes-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.safetensors"
+
+    def load_splits(self) -> Mapping[str, Images]:
+        """All pictures, divided by seed."""
+        return self.divide(self.load())
 
     def load(self) -> Images:
         """The pictures from the cache, else rendered and put there."""

@@ -86,6 +86,8 @@ class Paradigm(LightningModule):
         """Count the images and move the average."""
         self.images_seen += len(batch["image"])
         self.steps_taken += 1
+        # The axis of every curve.
+        self.log("images_seen", float(self.images_seen))
         decay = min(self.ema_decay, (1 + self.steps_taken) / (10 + self.steps_taken))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.model.parameters()), list(self.network.parameters()), 1 - decay)

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, UNet2DModel
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from datamodules.base import Batch, encode
+from datamodules.base import Batch, Factor, encode
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
 from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
@@ -260,22 +260,30 @@ class Diffusion(Paradigm):
         )
         super().__init__(denoiser, learning_rate=learning_rate, ema_decay=ema_decay)
         self.condition_dropout = condition_dropout
+        self.factors: Sequence[Factor] = ()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a short linear warm-up and a cosine decay over the budget."""
         return self.scheduled(self.adamw(self.network.parameters()))
 
     def on_fit_start(self) -> None:
-        """Keep conditions of training images, for the model to draw from."""
+        """Keep the meaning of the factors, and conditions of training images for the model to draw from."""
+        self.factors = self.trainer.datamodule.factors  # type: ignore[attr-defined]
         if self.model.condition_width:
-            images, factors = self.trainer.datamodule.splits["train"], self.trainer.datamodule.factors  # type: ignore[attr-defined]
-            chosen = torch.arange(CONDITIONS_KEPT) % len(images.values)
-            conditions = encode(images.values[chosen], factors).to(self.device)
+            values = self.trainer.datamodule.splits["train"].values  # type: ignore[attr-defined]
+            chosen = torch.arange(CONDITIONS_KEPT) % len(values)
+            conditions = encode(values[chosen], self.factors).to(self.device)
             self.network.conditions.copy_(conditions)
             self.model.conditions.copy_(conditions)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error of v at timesteps spread evenly over the schedule."""
+        """Mean squared error of v."""
+        losses = self.losses(batch)
+        self.checked(losses)
+        return losses["loss"]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The ``loss`` of a batch, at timesteps spread evenly over the schedule."""
         images, n = batch["image"], len(batch["image"])
         # One timestep per equal slice of the schedule: the loss of a batch varies less than with independent ones.
         spread = (torch.arange(n, device=self.device) + torch.rand(n, device=self.device)) / n
@@ -284,9 +292,7 @@ class Diffusion(Paradigm):
         noise = torch.randn_like(images)
         condition = keep = None
         if self.network.condition_width:
-            condition = encode(batch["factors"], self.trainer.datamodule.factors)  # type: ignore[attr-defined]
+            condition = encode(batch["factors"], self.factors)
             keep = torch.rand(n, device=self.device) >= self.condition_dropout
         x_t, v = scheduler.add_noise(images, noise, t), scheduler.get_velocity(images, noise, t)
-        loss = nn.functional.mse_loss(self.network.denoise(x_t, t, condition, keep).float(), v)
-        self.checked({"loss": loss})
-        return loss
+        return {"loss": nn.functional.mse_loss(self.network.denoise(x_t, t, condition, keep).float(), v)}

@@ -114,37 +114,42 @@ class GAN(Paradigm):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Update both networks once for each part of the batch."""
+        of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
         parts = batch["image"].split(self.update_images)
-        losses: dict[str, Tensor] = {}
         for i, real in enumerate(parts):
             update = self.steps_taken * len(parts) + i
-            losses |= self._update(real, penalised=update % self.r1_interval == 0)
+            fake = self.fake(len(real))
+            of_discriminator.zero_grad()
+            losses = self.discriminator_losses(real, fake.detach(), penalised=update % self.r1_interval == 0)
+            self.manual_backward(losses["discriminator"])
+            of_discriminator.step()
+            of_generator.zero_grad()
+            losses["generator"] = self.generator_loss(fake)
+            # Naming the inputs spares the gradients of the discriminator's weights.
+            self.manual_backward(losses["generator"], inputs=list(self.network.parameters()))
+            of_generator.step()
+            self.checked(losses)
         for schedule in cast(list[LRScheduler], self.lr_schedulers()):
             schedule.step()
-        self.checked(losses)
 
-    def _update(self, real: Tensor, *, penalised: bool) -> dict[str, Tensor]:
-        of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
-        fake = self.network.decoder(torch.randn(len(real), *self.network.input.shape, device=self.device))
+    def fake(self, n: int) -> Tensor:
+        """Images (n, C, H, W) of fresh z."""
+        return self.network.decoder(torch.randn(n, *self.network.input.shape, device=self.device))
 
-        of_discriminator.zero_grad()
+    def discriminator_losses(self, real: Tensor, fake: Tensor, *, penalised: bool) -> dict[str, Tensor]:
+        """The loss ``discriminator``, and the squared gradient ``r1`` that is in it where it is asked for."""
         losses = {
-            "discriminator": softplus(self.discriminator(fake.detach())).mean()
-            + softplus(-self.discriminator(real)).mean()
+            "discriminator": softplus(self.discriminator(fake)).mean() + softplus(-self.discriminator(real)).mean()
         }
-        self.manual_backward(losses["discriminator"])
         if penalised:
             # A clone, since PyTorch's FLOP counter cannot follow the gradient of a leaf.
             real = real.detach().requires_grad_().clone()
             (gradient,) = torch.autograd.grad(self.discriminator(real).sum(), real, create_graph=True)
             losses["r1"] = gradient.square().sum(dim=(1, 2, 3)).mean()
             # Weighted up for the updates that go without it.
-            self.manual_backward(losses["r1"] * self.r1 / 2 * self.r1_interval)
-        of_discriminator.step()
-
-        of_generator.zero_grad()
-        losses["generator"] = softplus(-self.discriminator(fake)).mean()
-        # Naming the inputs spares the gradients of the discriminator's weights.
-        self.manual_backward(losses["generator"], inputs=list(self.network.parameters()))
-        of_generator.step()
+            losses["discriminator"] = losses["discriminator"] + losses["r1"] * self.r1 / 2 * self.r1_interval
         return losses
+
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        """Of images (n, C, H, W) of the generator."""
+        return softplus(-self.discriminator(fake)).mean()

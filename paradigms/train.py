@@ -9,7 +9,7 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import torch
@@ -100,7 +100,7 @@ def same_settings(config: DictConfig, run: Path) -> None:
             if isinstance(old, dict) and isinstance(new, dict):
                 inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
                 key, old, new = f"{key}.{inner}", old.get(inner), new.get(inner)
-            raise InputError(f"{run} holds a model with {key}={old}, not {new}: choose another directory, or remove it")
+            raise InputError(f"{run} was begun with {key}={old}, not {new}: choose another directory, or remove it")
 
 
 def readable(checkpoint: Path) -> None:
@@ -113,6 +113,41 @@ def readable(checkpoint: Path) -> None:
         torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"file={checkpoint} cannot be read: remove it to train from the start: {error}") from error
+
+
+def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account: Account) -> Trainer:
+    """Begin the W&B run of a training and give its trainer.
+
+    Args:
+        config: As it is kept in ``run``.
+        data: What will be trained on.
+        run: The run directory.
+        account: Of what the training takes.
+    """
+    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
+    logger = WandbLogger(
+        name=config.wandb.name or run.name,
+        project=config.wandb.project,
+        group=config.wandb.group,
+        job_type="train",
+        save_dir=run,
+        mode=config.wandb.mode,
+        config=OmegaConf.to_container(config, resolve=True),
+    )
+    logger.experiment.define_metric("images_seen")
+    logger.experiment.define_metric("*", step_metric="images_seen")
+    checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
+    return Trainer(
+        accelerator=config.accelerator,
+        devices=1,
+        precision=config.precision,
+        max_epochs=data.epochs,
+        logger=logger,
+        callbacks=[TQDMProgressBar(refresh_rate=10), account, Pictures(run / "figures"), checkpoints],
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
 
 
 def train(config: DictConfig, run: Path) -> None:
@@ -147,35 +182,12 @@ def train(config: DictConfig, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, run / "config.yaml", resolve=True)
 
-    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
-    logger = WandbLogger(
-        name=config.wandb.name or run.name,
-        project=config.wandb.project,
-        group=config.wandb.group,
-        job_type="train",
-        save_dir=run,
-        mode=config.wandb.mode,
-        config=OmegaConf.to_container(config, resolve=True),
-    )
-    logger.experiment.define_metric("images_seen")
-    logger.experiment.define_metric("*", step_metric="images_seen")
-    account = Account()
-    checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
-    trainer = Trainer(
-        accelerator=config.accelerator,
-        devices=1,
-        precision=config.precision,
-        max_epochs=data.epochs,
-        logger=logger,
-        callbacks=[TQDMProgressBar(refresh_rate=10), account, Pictures(run / "figures"), checkpoints],
-        log_every_n_steps=10,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
     last = run / "checkpoints" / "last.ckpt"
+    if last.exists():
+        readable(last)
+    account = Account()
+    trainer = build_trainer(config, data, run, account)
     try:
-        if last.exists():
-            readable(last)
         trainer.fit(paradigm, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -200,13 +212,16 @@ def train(config: DictConfig, run: Path) -> None:
             "git_commit": git_commit(),
             "hashes": {"weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()},
         }
-        logger.experiment.summary.update({k: manifest[k] for k in ("parameters", "images_seen", "flops", "seconds")})
+        cast(WandbLogger, trainer.logger).experiment.summary.update(
+            {k: manifest[k] for k in ("parameters", "images_seen", "flops", "seconds")}
+        )
         write_json(manifest, run / "manifest.json")
     finally:
         wandb.finish()
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
+@reports_errors
 def app(config: DictConfig) -> None:
     """Train one paradigm."""
     train(config, Path(config.run))

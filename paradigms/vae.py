@@ -98,6 +98,12 @@ class VAE(Paradigm):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the batch, per pixel value."""
+        losses = self.losses(batch)
+        self.checked(losses)
+        return losses["loss"]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The ``loss`` of a batch and its parts."""
         images = batch["image"]
         mean, log_variance = self.network.encode(images)
         code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.beta else mean
@@ -106,5 +112,4 @@ class VAE(Paradigm):
         if self.beta:
             losses["kl"] = kl_divergence(mean, log_variance).mean()
             losses["loss"] = losses["loss"] + self.beta * losses["kl"] / images[0].numel()
-        self.checked(losses)
-        return losses["loss"]
+        return losses

@@ -5,12 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from wandb_offline import read_run
 
-TINY = ("preset=smoke", "data.num_images=1000", "phi.epochs=1", "threads=1", "wandb.mode=offline")
+TINY = (
+    "preset=smoke",
+    "data.num_images=1000",
+    "phi.epochs=1",
+    "threads=1",
+    "wandb.mode=offline",
+    "budget.batch_size=8",
+)
 
 
 def run(directory, module, *arguments):
@@ -72,9 +81,27 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     assert "weights.safetensors does not fit config.yaml" in broken.stderr.splitlines()[-1]
 
 
-def test_the_run_is_kept_offline(study):
+def test_the_runs_are_kept_offline_and_complete(study):
     directory, _found = study
-    assert list(Path(directory).glob("runs/demo/cells/*/wandb/offline-run-*/*.wandb"))
+    (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
+    runs = {run.job_type: (run, *rest) for run, *rest in map(read_run, cell.glob("wandb/offline-run-*/*.wandb"))}
+    assert runs.keys() == {"train", "measure"}
+    assert {run.run_group for run, *_rest in runs.values()} == {"demo"}
+
+    run, history, summary = runs["train"]
+    config = {entry.key: json.loads(entry.value_json) for entry in run.config.update}
+    assert config["paradigm"]["_target_"] == "paradigms.vae.VAE"
+    assert history.keys() >= {"train/loss", "train/kl", "train/gradient_norm", "samples", "reconstructions"}
+    # 128 images, a checkpoint and its pictures after each 64.
+    assert history["images_seen"][-1] == 128
+    assert len(history["samples"]) == 2
+    picture = Image.open(next(cell.glob(f"wandb/*/files/{history['samples'][-1]['path']}")))
+    assert np.asarray(picture).max() > 100
+    assert (summary["images_seen"], summary["parameters"] > 0, summary["flops"] > 0) == (128, True, True)
+
+    _run, history, _summary = runs["measure"]
+    assert history["rows"][0]["_type"] == "table-file"
+    assert {f"figures/{name}" for name in ("samples", "mu.smoothness", "mu.relevance")} <= history.keys()
 
 
 def test_a_run_without_a_model_is_one_error(tmp_path):
