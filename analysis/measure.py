@@ -4,7 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import numpy as np
@@ -84,7 +84,7 @@ def measure(config: DictConfig, run: Path) -> None:
         },
     }
     (run / "measurement.json").write_text(json.dumps(measurement, indent=2) + "\n")
-    _log(config, rows, run)
+    _log(config, rows, points, run)
     write_rows(rows, run / "rows.parquet")
 
 
@@ -125,8 +125,8 @@ def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _log(config: DictConfig, rows: pd.DataFrame, run: Path) -> None:
-    """Rows as a table, figures as images, to W&B."""
+def _log(config: DictConfig, rows: pd.DataFrame, points: pd.DataFrame, run: Path) -> None:
+    """To W&B: rows as a table, figures as images, scores and embeddings as plots."""
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
     logged = wandb.init(
         project=config.wandb.project,
@@ -135,9 +135,16 @@ def _log(config: DictConfig, rows: pd.DataFrame, run: Path) -> None:
         job_type="measure",
         dir=run,
         mode=config.wandb.mode,
+        config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
     )
     logged.log({"rows": wandb.Table(dataframe=rows)})
     logged.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((run / "figures").glob("*.png"))})
+    for prop, own in rows[rows["headline"]].groupby("property"):
+        table = wandb.Table(dataframe=own[["candidate", "score", "ci_low", "ci_high", "verdict"]])
+        logged.log({f"scores/{prop}": wandb.plot.bar(table, "candidate", "score", title=str(prop))})
+    for candidate, own in points.groupby("candidate", sort=False):
+        table = wandb.Table(dataframe=own.drop(columns="candidate"))
+        logged.log({f"umap/{candidate}": wandb.plot.scatter(table, "umap_1", "umap_2", title=str(candidate))})
     wandb.finish()
 
 

@@ -56,8 +56,7 @@ class _Tap:
         self.values: list[Tensor] = []
 
     def __call__(self, activation: Tensor) -> Tensor:
-        # Guidance stacks its halves in the batch: (G·N, …) is seen as (N, G, …).
-        grouped = activation.unflatten(0, (self.groups, -1)).transpose(0, 1) if self.groups > 1 else activation
+        grouped = self._by_image(activation)
         if self.edit is not None:
             # A clone, since a trunk is the same tensor as the last skip and an edit may write in place.
             edited = self.edit(grouped.clone(), self.step)
@@ -66,12 +65,16 @@ class _Tap:
                     f"the edit of {self.name!r} returned shape {tuple(edited.shape)}, not {tuple(grouped.shape)}"
                 )
             # In the activation's own layout: a convolution picks its kernel, and so its rounding, by the strides.
-            grouped = torch.empty_like(grouped).copy_(edited)
-            activation = grouped.transpose(0, 1).flatten(0, 1) if self.groups > 1 else grouped
+            activation = torch.empty_like(activation)
+            grouped = self._by_image(activation).copy_(edited)
         if self.record:
             self.values.append(grouped.detach())
         self.step += 1
         return activation
+
+    def _by_image(self, activation: Tensor) -> Tensor:
+        """A view. Guidance stacks its halves in the batch: (G·N, …) is seen as (N, G, …)."""
+        return activation.unflatten(0, (self.groups, -1)).transpose(0, 1) if self.groups > 1 else activation
 
 
 @contextmanager

@@ -91,17 +91,18 @@ def test_the_runs_are_kept_offline_and_complete(study):
     run, history, summary = runs["train"]
     config = {entry.key: json.loads(entry.value_json) for entry in run.config.update}
     assert config["paradigm"]["_target_"] == "paradigms.vae.VAE"
-    assert history.keys() >= {"train/loss", "train/kl", "train/gradient_norm", "samples", "reconstructions"}
+    assert history.keys() >= {"train/loss", "train/kl", "train/gradient_norm", "samples/path", "reconstructions/path"}
     # 128 images, a checkpoint and its pictures after each 64.
     assert history["images_seen"][-1] == 128
-    assert len(history["samples"]) == 2
-    picture = Image.open(next(cell.glob(f"wandb/*/files/{history['samples'][-1]['path']}")))
+    assert len(history["samples/path"]) == 2
+    picture = Image.open(next(cell.glob(f"wandb/*/files/{history['samples/path'][-1]}")))
     assert np.asarray(picture).max() > 100
     assert (summary["images_seen"], summary["parameters"] > 0, summary["flops"] > 0) == (128, True, True)
 
     _run, history, _summary = runs["measure"]
-    assert history["rows"][0]["_type"] == "table-file"
-    assert {f"figures/{name}" for name in ("samples", "mu.smoothness", "mu.relevance")} <= history.keys()
+    assert history["rows/nrows"] == [len(pd.read_parquet(cell / "rows.parquet"))]
+    assert {f"figures/{name}/path" for name in ("samples", "mu.density", "mu.relevance")} <= history.keys()
+    assert {"scores/relevance_table/nrows", "umap/mu_table/nrows"} <= history.keys()
 
 
 def test_a_run_without_a_model_is_one_error(tmp_path):

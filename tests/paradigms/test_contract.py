@@ -24,12 +24,26 @@ def build(paradigm, *overrides):
     return instantiate(config, _convert_="all")
 
 
-@pytest.fixture(scope="module", params=PARADIGMS)
+def test_guidance_keeps_both_halves_of_a_value():
+    torch.manual_seed(0)
+    plain, guided = (build("diffusion", f"paradigm.guidance={scale}").model for scale in (1, 2))
+    assert guided.candidates["h"].shape == (plain.candidates["h"].shape[0], 2, *plain.candidates["h"].shape[1:])
+    guided.load_state_dict(plain.state_dict())
+    inputs = pair(plain)
+    # Where the condition is the dropped one, both halves agree and guidance changes nothing.
+    for module in (plain, guided):
+        module.embed.requires_grad_(False)
+        for parameter in module.embed.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(guided.generate(inputs).images, plain.generate(inputs).images, atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module", params=[*((paradigm,) for paradigm in PARADIGMS), ("diffusion", "paradigm.guidance=2")])
 def model(request):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield build(request.param).model
+    yield build(*request.param).model
     torch.set_num_threads(threads)
 
 
