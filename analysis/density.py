@@ -43,6 +43,12 @@ class RealImages:
         # Balls of outliers are so wide that they take in broken images: the wider half is left out.
         self.trusted = self.radii <= self.radii.median()
 
+    def realism_of_real(self) -> Array:
+        """Realism of each real image among the others, (N,): what no model need exceed."""
+        distances = torch.cdist(self.features, self.features)
+        distances.fill_diagonal_(torch.inf)
+        return self._realism(distances[:, self.trusted])
+
     def realism(self, features: Tensor) -> Array:
         """Realism of single images, ``max_i r_i / d(φ_i, φ(x))`` over the trusted half of the real images.
 
@@ -56,7 +62,9 @@ class RealImages:
             (M,) in [0, ∞), bounded to 100 where an image coincides with a real one.
         """
         check_features("features", features, 1)
-        distances = torch.cdist(features, self.features[self.trusted])
+        return self._realism(torch.cdist(features, self.features[self.trusted]))
+
+    def _realism(self, distances: Tensor) -> Array:
         ratio = self.radii[self.trusted] / distances.clamp_min(1e-12)
         return ratio.max(dim=1).values.clamp(max=100).double().cpu().numpy()
 

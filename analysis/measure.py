@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,6 +77,11 @@ def measure(config: DictConfig, run: Path) -> None:
     measurement = {
         "n": n,
         "seconds": time.perf_counter() - started,
+        "realism": {
+            "real": float(np.median(subject.support.realism_of_real())),
+            "best": float(np.median(subject.best)),
+            "cross_fade": float(np.median(subject.cross_fade)),
+        },
         "phi": {
             "name": config.phi._target_.rsplit(".", 1)[-1],
             "accuracy": accuracy,
@@ -113,13 +119,17 @@ def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
     for candidate, scores in result.scores.items():
         k = min(15, len(scores) - 1)
         distances, index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(scores).kneighbors(scores)
-        embedding = umap.UMAP(
+        embedder = umap.UMAP(
             n_neighbors=k,
             random_state=0,
             precomputed_knn=(index, distances, None),
             n_epochs=200,
             force_approximation_algorithm=True,
-        ).fit_transform(scores.astype(np.float32))
+        )
+        with warnings.catch_warnings():
+            # That the seed leaves one thread, and that no other points can be embedded later: both are meant.
+            warnings.simplefilter("ignore", UserWarning)
+            embedding = embedder.fit_transform(scores.astype(np.float32))
         table = {"candidate": candidate, "image": np.arange(len(scores))}
         tables.append(pd.DataFrame(table | {"umap_1": embedding[:, 0], "umap_2": embedding[:, 1]} | columns))
     return pd.concat(tables, ignore_index=True)

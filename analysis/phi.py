@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def labeller(data: ImageDataModule, cache: Path, seed: int = 0, epochs: int = 6)
             optimizer.step()
             schedule.step()
     cache.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
+    part = file.with_suffix(f".{os.getpid()}.part")
     save_file(net.state_dict(), part)
     part.replace(file)
     return net.eval()

@@ -43,6 +43,13 @@ def build_report(study: Path) -> Path:
     return page
 
 
+def show(study: Path) -> None:
+    """Build the report of a study, and print its verdicts and where the page is."""
+    page = build_report(study)
+    print(verdict_table(read_rows(study)))
+    print(f"report: {page}")
+
+
 def _load(folder: Path) -> Cell:
     return Cell(
         name=folder.name,
@@ -85,10 +92,7 @@ def _replace(file: Path, text: str) -> None:
 @reports_errors
 def app(config: DictConfig) -> None:
     """Rebuild the report of one study and print its verdicts."""
-    study = Path(config.study)
-    page = build_report(study)
-    print(verdict_table(read_rows(study)))
-    print(f"report: {page}")
+    show(Path(config.study))
 
 
 @reports_errors

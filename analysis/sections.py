@@ -93,6 +93,7 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "name": cell.name,
         "bottleneck": cell.fact("bottleneck"),
         "seed": cell.fact("seed"),
+        "realism": cell.measurement.get("realism"),
         "verdicts": [_verdicts(cell, name, kind, album, panels) for name, kind in cell.candidates.items()],
         "samples": album.add(cell.figures / "samples.png"),
         "reconstructions": album.add(cell.figures / "reconstructions.png"),

@@ -1,41 +1,59 @@
 """Train and measure a grid of cells, then build the report: ``python -m analysis.study study=demo``."""
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from analysis.measure import measure
-from analysis.report import build_report
-from analysis.results import read_rows, verdict_table
+from analysis.report import show
 from datamodules.errors import reports_errors
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
+class Sweep(Callback):
+    """Notes whose grid Hydra runs, since the cells may run in other processes.
+
+    Attributes:
+        study: Directory of the study; ``None`` until it begins.
+    """
+
+    study: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before the first cell."""
+        Sweep.study = Path(config.dir)
+
+
 @hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
-@reports_errors
 def app(config: DictConfig) -> None:
-    """Train and measure one cell, unless that is done, and bring the report up to date."""
-    directory = Path(config.dir)
-    cell = directory / HydraConfig.get().sweep.subdir
+    """Train and measure one cell, unless that is done."""
+    cell = Path(config.dir) / HydraConfig.get().sweep.subdir
     get_method(config.train)(config, cell)
     if (cell / "rows.parquet").exists():
         print(f"{cell}: already measured")
     else:
         measure(config, cell)
-    page = build_report(directory)
-    print(verdict_table(read_rows(directory)))
-    print(f"report: {page}")
 
 
 @reports_errors
 def main() -> None:
     """Console script."""
-    app()
+    try:
+        app()
+    finally:
+        # Also when a cell failed: Hydra has run the others.
+        if Sweep.study and any(Sweep.study.glob("cells/*/rows.parquet")):
+            show(Sweep.study)
 
 
 if __name__ == "__main__":
+    # By its importable name: the class that Hydra loads by name is that module's.
+    from analysis.study import main
+
     main()

@@ -177,6 +177,8 @@ def train(config: DictConfig, run: Path) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     keep_freed_memory()
+    # Now, so that images that cannot be read leave nothing behind.
+    data.setup("fit")
     seed_everything(config.seed, verbose=False)
     paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
     run.mkdir(parents=True, exist_ok=True)

@@ -134,8 +134,9 @@ def write_cell(folder: Path, paradigm: str, bottleneck: int = 64, seed: int = 0,
         "metric": {name: "accuracy" if name == "shape" else "R2" for name in accuracy},
         "kind": {"shape": "categorical", "hue": "circular"} | dict.fromkeys(("x", "y", "scale"), "continuous"),
     }
+    realism = {"real": 1.68, "best": 0.85, "cross_fade": 0.74}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "measurement.json").write_text(json.dumps({"phi": phi, "n": 192, "seconds": 95.0}))
+    (folder / "measurement.json").write_text(json.dumps({"phi": phi, "n": 192, "seconds": 95.0, "realism": realism}))
 
     factors = random_factors(images, rng)
     save(draw(factors, blur), THUMBNAIL_COLUMNS, figures / "thumbnails.png")

@@ -93,6 +93,16 @@ def test_a_linear_probe_finds_a_linear_factor_and_no_other():
     assert abs(np.corrcoef(linear_probe(x, noise, classes=False), noise)[0, 1]) < 0.4
 
 
+def test_realism_of_real_images_leaves_each_image_itself_out():
+    features = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    real = RealImages(features)
+    found = real.realism_of_real()
+    for i in (0, 17, 59):
+        others = [j for j in range(60) if j != i and real.trusted[j]]
+        ratios = real.radii[others] / torch.cdist(features[[i]], features[others])[0]
+        assert found[i] == pytest.approx(float(ratios.max()))
+
+
 def test_realism_is_one_on_the_border_of_a_ball_and_falls_with_distance():
     real = RealImages(torch.arange(40.0)[:, None] * torch.ones(1, 2), k=3)
     offset = torch.tensor([[0.1, 0.0], [5.0, -5.0], [50.0, -50.0]])

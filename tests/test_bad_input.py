@@ -1,0 +1,90 @@
+"""What a user can put right is one line that names the field and the remedy, and exit status 2."""
+
+import sys
+
+import pytest
+from PIL import Image
+
+from analysis import measure
+from paradigms import train
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of three good images."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(3):
+        Image.new("RGB", (32, 32), (80 * i, 0, 0)).save(images / f"{i}.png")
+    return images
+
+
+def fails(monkeypatch, capfd, main, *arguments):
+    """The one line on standard error."""
+    monkeypatch.setattr(sys, "argv", ["tool", *map(str, arguments)])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    assert raised.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def of_training(monkeypatch, capfd, tmp_path, *arguments):
+    tiny = ("preset=smoke", "data.num_images=200") if not any("data=" in a for a in arguments) else ("preset=smoke",)
+    places = (f"data_dir={tmp_path / 'cache'}", "wandb.mode=disabled", "threads=1")
+    run = () if any(a.startswith("run=") for a in arguments) else (f"run={tmp_path / 'run'}",)
+    return fails(monkeypatch, capfd, train.main, *tiny, *places, *run, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["paradigm=nothing"], ["paradigm/nothing", "diffusion", "gan", "vae"]),
+        (["data=nothing"], ["data/nothing", "shapes", "image_folder", "fashion_mnist"]),
+        (["paradigm=gan", "bottleneck=0"], ["bottleneck=0", "at least 1"]),
+        (["paradigm=diffusion", "bottleneck=0"], ["bottleneck=0", "multiple of 16"]),
+        (["bottlenek=4"], ["bottlenek"]),
+        (["data.num_images=0"], ["data.num_images=0", "at least 1"]),
+        (["budget.images=0"], ["budget.images=0", "at least 1"]),
+        (["data=image_folder"], ["data.folder"]),
+    ],
+)
+def test_settings(monkeypatch, capfd, tmp_path, arguments, told):
+    line = of_training(monkeypatch, capfd, tmp_path, *arguments)
+    assert all(word in line for word in told), line
+
+
+def test_an_empty_folder(monkeypatch, capfd, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = of_training(monkeypatch, capfd, tmp_path, "data=image_folder", f"data.folder={tmp_path / 'empty'}")
+    assert f"data.folder={tmp_path / 'empty'}" in line
+
+
+@pytest.mark.parametrize("kind", ["truncated", "PDF"])
+def test_a_file_that_is_no_image(monkeypatch, capfd, tmp_path, folder, kind):
+    whole = (folder / "0.png").read_bytes()
+    broken = folder / "broken.png"
+    broken.write_bytes(whole[: len(whole) // 2] if kind == "truncated" else b"%PDF-1.7\n1 0 obj\n")
+    line = of_training(monkeypatch, capfd, tmp_path, "data=image_folder", f"data.folder={folder}")
+    assert "broken.png" in line
+
+
+def test_images_of_differing_sizes(monkeypatch, capfd, tmp_path, folder):
+    Image.new("RGB", (48, 32)).save(folder / "wide.png")
+    line = of_training(
+        monkeypatch, capfd, tmp_path, "data=image_folder", f"data.folder={folder}", "data.image_size=null"
+    )
+    assert "wide.png" in line
+    assert "data.image_size" in line
+
+
+def test_a_directory_that_cannot_be_written(monkeypatch, capfd, tmp_path):
+    line = of_training(monkeypatch, capfd, tmp_path, "run=/dev/null/run")
+    assert "/dev/null" in line
+    assert "choose a directory that can be written" in line
+
+
+def test_no_trained_model(monkeypatch, capfd, tmp_path):
+    line = fails(monkeypatch, capfd, measure.main, f"run={tmp_path}")
+    assert f"run={tmp_path} holds no trained model" in line
