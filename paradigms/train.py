@@ -103,16 +103,23 @@ def same_settings(config: DictConfig, run: Path) -> None:
             raise InputError(f"{run} was begun with {key}={old}, not {new}: choose another directory, or remove it")
 
 
-def readable(checkpoint: Path) -> None:
-    """Refuse a checkpoint that cannot be read.
+def fits(checkpoint: Path, paradigm: Paradigm) -> None:
+    """Refuse a checkpoint that cannot be read, or is of another model.
 
     Raises:
         InputError: Names the file.
     """
     try:
-        torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        kept = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"file={checkpoint} cannot be read: remove it to train from the start: {error}") from error
+    shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (kept, paradigm.state_dict())]
+    if shapes[0] != shapes[1]:
+        name = next(name for name in shapes[0] | shapes[1] if shapes[0].get(name) != shapes[1].get(name))
+        raise InputError(
+            f"file={checkpoint} is of another model: its {name} has shape {shapes[0].get(name)}, not "
+            f"{shapes[1].get(name)}: remove it to train from the start"
+        )
 
 
 def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account: Account) -> Trainer:
@@ -186,7 +193,7 @@ def train(config: DictConfig, run: Path) -> None:
 
     last = run / "checkpoints" / "last.ckpt"
     if last.exists():
-        readable(last)
+        fits(last, paradigm)
     account = Account()
     trainer = build_trainer(config, data, run, account)
     try:

@@ -1,6 +1,7 @@
 """Training through its real entry point, on tiny data."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,14 @@ def test_a_broken_checkpoint_is_one_error(tmp_path):
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match=r"last\.ckpt .*remove it"):
         train(configured(tmp_path, "vae"), tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_shape_is_one_error(tmp_path):
+    train(configured(tmp_path, "vae", "bottleneck=8"), tmp_path / "narrow")
+    (tmp_path / "wide" / "checkpoints").mkdir(parents=True)
+    shutil.copy(tmp_path / "narrow" / "checkpoints" / "last.ckpt", tmp_path / "wide" / "checkpoints")
+    with pytest.raises(InputError, match=r"last\.ckpt is of another model: its network.* has shape \(.*remove it"):
+        train(configured(tmp_path, "vae", "bottleneck=16"), tmp_path / "wide")
 
 
 def test_divergence_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
