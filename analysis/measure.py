@@ -54,6 +54,7 @@ def measure(config: DictConfig, run: Path) -> None:
             f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
         ) from error
     data: ImageDataModule = instantiate(trained.data)
+    print(f"{run}: measuring {len(paradigm.model.candidates)} latent candidates")
     started = time.perf_counter()
     phi = instantiate(config.phi)(data=data, cache=Path(config.data_dir))
     test = data.splits["test"].subset(torch.arange(min(REAL_IMAGES, len(data.splits["test"].pixels))))
@@ -145,6 +146,7 @@ def _log(config: DictConfig, rows: pd.DataFrame, points: pd.DataFrame, run: Path
         job_type="measure",
         dir=run,
         mode=config.wandb.mode,
+        settings=wandb.Settings(silent=True),
         config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
     )
     logged.log({"rows": wandb.Table(dataframe=rows)})
@@ -156,6 +158,8 @@ def _log(config: DictConfig, rows: pd.DataFrame, points: pd.DataFrame, run: Path
         table = wandb.Table(dataframe=own.drop(columns="candidate"))
         logged.log({f"umap/{candidate}": wandb.plot.scatter(table, "umap_1", "umap_2", title=str(candidate))})
     wandb.finish()
+    # Else the next run of this process keeps this one's WANDB_DATA_DIR.
+    wandb.teardown()
 
 
 @hydra.main(config_path=CONFIGS, config_name="measure", version_base="1.3")

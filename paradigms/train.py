@@ -3,10 +3,12 @@
 import ctypes
 import hashlib
 import json
+import logging
 import os
 import pickle
 import platform
 import subprocess
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +31,8 @@ from paradigms.callbacks import Account, Pictures
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 SETTINGS = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
 """The parts of the configuration that decide what a trained model is."""
+EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
+"""What Lightning warns of and is meant: the moving average is never in training mode, smoke runs are short."""
 CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}
 
 
@@ -131,6 +135,9 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
         run: The run directory.
         account: Of what the training takes.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", f".*{message}")
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
     logger = WandbLogger(
         name=config.wandb.name or run.name,
@@ -140,6 +147,7 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
         save_dir=run,
         mode=config.wandb.mode,
         config=OmegaConf.to_container(config, resolve=True),
+        settings=wandb.Settings(silent=True),
     )
     logger.experiment.define_metric("images_seen")
     logger.experiment.define_metric("*", step_metric="images_seen")
@@ -191,6 +199,7 @@ def train(config: DictConfig, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, run / "config.yaml", resolve=True)
 
+    print(f"{run}: training {config.paradigm_name} on {config.budget.images} images of {config.data_name}")
     last = run / "checkpoints" / "last.ckpt"
     if last.exists():
         fits(last, paradigm)
@@ -227,6 +236,8 @@ def train(config: DictConfig, run: Path) -> None:
         write_json(manifest, run / "manifest.json")
     finally:
         wandb.finish()
+        # Else the next run of this process keeps this one's WANDB_DATA_DIR.
+        wandb.teardown()
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
