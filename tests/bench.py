@@ -68,15 +68,17 @@ def raw_step(paradigm: Paradigm) -> Callable[[Batch, int], None]:
 
     def update(batch: Batch, step: int) -> None:
         if isinstance(paradigm, GAN):
-            fake = paradigm.fake(len(batch["image"]))
-            of_discriminator.zero_grad()
-            penalised = step % paradigm.r1_interval == 0
-            losses = paradigm.discriminator_losses(batch["image"], fake.detach(), penalised=penalised)
-            losses["discriminator"].backward()
-            of_discriminator.step()
-            of_generator.zero_grad()
-            paradigm.generator_loss(fake).backward(inputs=weights)
-            of_generator.step()
+            parts = batch["image"].split(paradigm.update_images)
+            for i, real in enumerate(parts):
+                fake = paradigm.fake(len(real))
+                of_discriminator.zero_grad()
+                penalised = (step * len(parts) + i) % paradigm.r1_interval == 0
+                losses = paradigm.discriminator_losses(real, fake.detach(), penalised=penalised)
+                losses["discriminator"].backward()
+                of_discriminator.step()
+                of_generator.zero_grad()
+                paradigm.generator_loss(fake).backward(inputs=weights)
+                of_generator.step()
         else:
             optimizer.zero_grad()
             paradigm.losses(batch)["loss"].backward()
