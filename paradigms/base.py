@@ -1,7 +1,6 @@
 """What the training of every paradigm shares: the budget's clock, the moving average, resuming, divergence."""
 
 import copy
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,13 +44,18 @@ class Paradigm(LightningModule):
         """The optimiser of every paradigm; the fused form is three times faster on the CPU."""
         return torch.optim.AdamW(parameters, lr=self.learning_rate, betas=betas, weight_decay=0.0, fused=True)
 
-    def scheduled(self, optimizer: torch.optim.Optimizer, warmup: float = 0.05) -> OptimizerLRSchedulerConfig:
-        """Let the step size rise linearly over the share ``warmup`` of training, then fall to 0 by a half cosine."""
+    def scheduled(
+        self, optimizer: torch.optim.Optimizer, *, warmup: float = 0.05, decay: float = 0.2
+    ) -> OptimizerLRSchedulerConfig:
+        """Let the step size rise over the share ``warmup`` of training, and fall to 0 over the last share ``decay``.
+
+        Linear, constant, linear (Hägele et al. 2024).
+        """
         total = self.trainer.estimated_stepping_batches
 
         def factor(step: int) -> float:
             done = step / total
-            return min(done / warmup + 1 / total, 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+            return max(0.0, min(done / warmup + 1 / total, 1.0, (1 - done) / decay))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

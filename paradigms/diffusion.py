@@ -263,7 +263,7 @@ class Diffusion(Paradigm):
         self.factors: Sequence[Factor] = ()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with a short linear warm-up and a cosine decay over the budget."""
+        """AdamW at a constant step size between a short warm-up and a linear decay."""
         return self.scheduled(self.adamw(self.network.parameters()))
 
     def on_fit_start(self) -> None:

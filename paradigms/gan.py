@@ -107,9 +107,10 @@ class GAN(Paradigm):
         self.automatic_optimization = False
 
     def configure_optimizers(self) -> tuple[OptimizerLRSchedulerConfig, OptimizerLRSchedulerConfig]:
-        """AdamW without momentum for either network, with a short linear warm-up and a cosine decay."""
+        """AdamW without momentum for either network; after a short warm-up the step size falls all along."""
         networks = (self.network, self.discriminator)
-        first, second = (self.scheduled(self.adamw(network.parameters(), (0.0, 0.99))) for network in networks)
+        optimizers = [self.adamw(network.parameters(), (0.0, 0.99)) for network in networks]
+        first, second = (self.scheduled(optimizer, decay=1.0) for optimizer in optimizers)
         return first, second
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -93,7 +93,7 @@ class VAE(Paradigm):
         self.beta, self.pixel_variance = beta, pixel_variance
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with a short linear warm-up and a cosine decay over the budget."""
+        """AdamW at a constant step size between a short warm-up and a linear decay."""
         return self.scheduled(self.adamw(self.network.parameters()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

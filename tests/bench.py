@@ -16,7 +16,7 @@ import wandb
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from datamodules.base import Batch, ImageDataModule
 from paradigms.base import Paradigm
@@ -118,7 +118,7 @@ def main() -> None:
             config.data_dir = folder
             data: ImageDataModule = instantiate(config.data)
             config.paradigm.image_shape = list(data.image_shape)
-            if "condition_width" in config.paradigm:
+            if OmegaConf.is_missing(config.paradigm, "condition_width"):
                 config.paradigm.condition_width = data.condition_width
             torch.manual_seed(0)
             paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
