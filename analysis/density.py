@@ -43,13 +43,7 @@ class RealImages:
         # Balls of outliers are so wide that they take in broken images: the wider half is left out.
         self.trusted = self.radii <= self.radii.median()
 
-    def realism_of_real(self) -> Array:
-        """Realism of each real image among the others, (N,): what no model need exceed."""
-        distances = torch.cdist(self.features, self.features)
-        distances.fill_diagonal_(torch.inf)
-        return self._realism(distances[:, self.trusted])
-
-    def realism(self, features: Tensor) -> Array:
+    def realism(self, features: Tensor, *, leave_out: bool = False) -> Array:
         """Realism of single images, ``max_i r_i / d(φ_i, φ(x))`` over the trusted half of the real images.
 
         At least 1 for an image inside a ball; invariant under isometries and scalings of φ; higher is better.
@@ -57,15 +51,16 @@ class RealImages:
 
         Args:
             features: φ of the images, (M, D).
+            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
 
         Returns:
             (M,) in [0, ∞), bounded to 100 where an image coincides with a real one.
         """
         check_features("features", features, 1)
-        return self._realism(torch.cdist(features, self.features[self.trusted]))
-
-    def _realism(self, distances: Tensor) -> Array:
-        ratio = self.radii[self.trusted] / distances.clamp_min(1e-12)
+        distances = torch.cdist(features, self.features)
+        if leave_out:
+            distances.fill_diagonal_(torch.inf)
+        ratio = self.radii[self.trusted] / distances[:, self.trusted].clamp_min(1e-12)
         return ratio.max(dim=1).values.clamp(max=100).double().cpu().numpy()
 
 
@@ -111,7 +106,8 @@ class GaussianValues:
         normal = torch.randn(n, self.weights.shape[1], generator=generator).to(self.weights.device)
         mixture = normal @ self.weights.T
         flat = (self.values.float() - self.mean).flatten(1)
-        return (mixture @ flat).unflatten(1, self.mean.shape) + self.mean
+        drawn: Tensor = mixture @ flat
+        return drawn.view(n, *self.mean.shape) + self.mean
 
 
 def _shrinkage(scores: Tensor) -> float:

@@ -18,7 +18,7 @@ from analysis.interventions import inject, record_all, replace_value
 from analysis.relevance import squared_distances, sufficiency, total_effect
 from analysis.results import COLUMNS, PROPERTIES
 from analysis.smoothness import STEPS, path_shape
-from analysis.subject import Factors, Phi, Subject, array, median
+from analysis.subject import Factors, Phi, Subject, array, median, tail
 from datamodules.base import Factor, FactorKind
 from paradigms.contract import GenerativeModel, LatentCandidate
 
@@ -27,7 +27,9 @@ Array = NDArray[np.float64]
 MEMORY = 1 << 30
 """Bytes of recorded values held at a time."""
 
+CHANCE = "at its best the measure gives no more than by chance"
 POOR = "the model's best images are no more real than cross-fades of real ones: too poor to judge"
+HOLES = "its worst images, one in twenty, are no more real than the worst cross-fades of real ones"
 UNPAIRED = "layers of an unconditional diffusion model cannot be injected: other noise breaks the picture"
 
 
@@ -62,6 +64,8 @@ class Examiner:
         self, candidate: LatentCandidate, prop: str, estimator: str, estimate: Estimate | None, **more: Any
     ) -> None:
         """Add a tidy row; without an estimate it is ``n/a`` with its reason."""
+        if estimate and not estimate.ceiling > estimate.null:
+            estimate, more = None, more | {"status": "n/a", "reason": CHANCE}
         row: dict[str, Any] = {
             "candidate": candidate.name,
             "kind": str(candidate.kind),
@@ -103,9 +107,10 @@ class Examiner:
         features = self.subject.features(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         o, e, c = (array(features[:, i]) for i in range(3))
         self.result.pictures[candidate.name, "relevance"] = images[:8]
-        realism = self.subject.support.realism(features[:, 2])
-        broken = self.subject.able and _greater(self.subject.cross_fade, realism) < SIGNIFICANT
-        status = {"status": "breaks", "reason": "less real than cross-fades"} if broken else {}
+        of_o, of_e, of_c = (self.subject.support.realism(features[:, i]) for i in range(3))
+        better = (self.subject.cross_fade, of_o, of_e)
+        broken = self.subject.able and all(_greater(x, of_c) < SIGNIFICANT for x in better)
+        status = {"status": "breaks", "reason": "less real than O, than E and than cross-fades"} if broken else {}
         total = self._effects(candidate, o, e, c, "all", pairs.protocol, status)
         if self.subject.readout and self.subject.factors:
             for role in {factor.role: None for factor in self.subject.factors.spec}:
@@ -133,9 +138,9 @@ class Examiner:
         """Realism of images whose value is a fresh draw of the candidate's distribution."""
         subject, name = self.subject, candidate.name
         if name in subject.inputs:
-            fresh = subject.model.draw(self.n, subject.generator)[name]
+            fresh = subject.model.draw(self.n, subject.generator_of(name))[name]
         else:
-            fresh = GaussianValues(values).draw(self.n, subject.generator)
+            fresh = GaussianValues(values).draw(self.n, subject.generator_of(name))
         images = replace_value(subject.model, subject.inputs, name, fresh, f"{name}: density")
         self.result.pictures[name, "density"] = images[:24].unflatten(0, (-1, 8))
         if not subject.able:
@@ -149,6 +154,12 @@ class Examiner:
         value, null, ceiling = (float(np.median(x)) for x in (realism, subject.cross_fade, subject.best))
         estimate = Estimate(value, null, ceiling, low, high, _greater(realism, subject.cross_fade))
         self.row(candidate, "density", "realism_median", estimate, headline=True, **status)
+        headline = self.result.rows[-1]
+        low, high = bootstrap(tail, realism, self.seed)
+        value, null, ceiling = (float(tail(x)) for x in (realism, subject.cross_fade, subject.real))
+        self.row(candidate, "density", "realism_5%", Estimate(value, null, ceiling, low, high), **status)
+        if self.result.rows[-1]["verdict"] == "X" and headline["verdict"] == "V" and not status:
+            headline |= {"verdict": "~", "status": "holes", "reason": HOLES}
 
     def smoothness(self, candidate: LatentCandidate, total: float) -> None:
         """Continuity of walks from O's value to E's, times the realism along them."""
@@ -209,25 +220,7 @@ class Examiner:
             reason = "all generated images are of one class"
             self.row(candidate, "organization", "probe", None, target=factor.name, reason=reason)
             return
-
-        def quality(truth: Array, found: Array) -> Array:
-            """Accuracy or R² over the second to last axis."""
-            if classes:
-                return np.asarray((truth == found).mean(axis=-1))
-            spread = truth - truth.mean(axis=-2, keepdims=True)
-            return np.asarray(1 - ((truth - found) ** 2).sum((-1, -2)) / (spread**2).sum((-1, -2)))
-
-        found = organization.linear_probe(scores, target, classes=classes, seed=self.seed).reshape(target.shape)
-        rng = np.random.default_rng(self.seed)
-        shuffled = rng.permutation(target)
-        null = quality(shuffled, organization.linear_probe(scores, shuffled, classes=classes).reshape(target.shape))
-        both = np.stack([target, found], axis=1)
-
-        def statistic(samples: Array) -> Array:
-            return quality(samples[:, :, 0], samples[:, :, 1])
-
-        low, high = bootstrap(statistic, both, self.seed)
-        estimate = Estimate(float(quality(target, found)), float(null), 1.0, low, high)
+        estimate = organization.probe(scores, target, classes=classes, seed=self.seed)
         self.row(candidate, "organization", "probe", estimate, target=factor.name)
 
     def run(self, names: Sequence[str], properties: Collection[str]) -> Examination:
@@ -308,6 +301,8 @@ def measure_model(
         for name in given:
             if name not in known:
                 raise ValueError(f"{argument}: {name!r} is none of {', '.join(known)}")
+        if not given:
+            raise ValueError(f"{argument}: give at least one of {', '.join(known)}")
     subject = Subject(model, images, phi, None if factors is None else Factors.of(factors), n, seed)
     name = type(model).__name__.lower()
     rows = pd.DataFrame(Examiner(subject).run(names, wanted).rows)

@@ -1,4 +1,7 @@
-"""Generations with a candidate's value replaced: by another image's, by a point on the way to it, by a fresh draw."""
+"""Generations with a candidate's value replaced: by another image's, by a point on the way to it, by a fresh draw.
+
+The model works where it is; images and values come back to the CPU, where they are measured.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ def split_inputs(inputs: Inputs, size: int) -> list[dict[str, Tensor]]:
 def generate_all(model: GenerativeModel, inputs: Inputs, what: str) -> Tensor:
     """Images (N, C, H, W) of ``inputs``, generated in batches under a progress bar named ``what``."""
     pieces = split_inputs(inputs, ROWS)
-    return torch.cat([model.generate(piece).images for piece in tqdm(pieces, desc=what, leave=False)])
+    return torch.cat([model.generate(piece).images.cpu() for piece in tqdm(pieces, desc=what, leave=False)])
 
 
 def walk(o: Tensor, e: Tensor, alpha: float, path: Path) -> Tensor:
@@ -44,7 +47,8 @@ def walk(o: Tensor, e: Tensor, alpha: float, path: Path) -> Tensor:
     second = torch.where(near, alpha, (alpha * angle).sin() / sine)
     length = torch.lerp(*lengths, alpha)
     unit = first * a / lengths[0] + second * b / lengths[1]
-    return (unit / unit.norm(dim=1, keepdim=True) * length).view_as(o)
+    on_circle: Tensor = unit / unit.norm(dim=1, keepdim=True) * length
+    return on_circle.view_as(o)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def inject(model: GenerativeModel, pairs: Pairs, plan: Sequence[tuple[str, float
     images = []
     for o, e in tqdm(batches, desc=what, total=total, leave=False):
         m = len(next(iter(o.values())))
-        images.append(_inject_batch(model, o, e, plan, m).transpose(0, 1))
+        images.append(_inject_batch(model, o, e, plan, m).transpose(0, 1).cpu())
     return torch.cat(images)
 
 
@@ -128,7 +132,7 @@ def _inject_batch(model: GenerativeModel, o: Inputs, e: Inputs, plan: Sequence[t
 
     edits = {name: editor(model.candidates[name], moves) for name, moves in inside.items()}
     images = model.generate({name: torch.cat(parts) for name, parts in blocks.items()}, edits=edits).images
-    return images.unflatten(0, (2 + len(plan), m))
+    return images.view(2 + len(plan), m, *images.shape[1:])
 
 
 def record_all(
@@ -136,8 +140,8 @@ def record_all(
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Images and values of candidates, generated in batches under a progress bar named ``what``."""
     parts = [model.generate(piece, record=names) for piece in tqdm(split_inputs(inputs, ROWS), desc=what, leave=False)]
-    values = {name: torch.cat([part.values[name] for part in parts]) for name in names}
-    return torch.cat([part.images for part in parts]), values
+    values = {name: torch.cat([part.values[name].cpu() for part in parts]) for name in names}
+    return torch.cat([part.images.cpu() for part in parts]), values
 
 
 def replace_value(model: GenerativeModel, inputs: Inputs, name: str, values: Tensor, what: str) -> Tensor:
@@ -154,7 +158,7 @@ def replace_value(model: GenerativeModel, inputs: Inputs, name: str, values: Ten
 
         def edit(activations: Tensor, step: int, fresh: Tensor = fresh) -> Tensor:
             stepwise = activations.ndim == rank
-            return (fresh[:, step] if stepwise else fresh).to(activations.dtype)
+            return (fresh[:, step] if stepwise else fresh).to(activations)
 
-        images.append(model.generate(piece, edits={name: edit}).images)
+        images.append(model.generate(piece, edits={name: edit}).images.cpu())
     return torch.cat(images)

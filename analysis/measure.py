@@ -53,6 +53,10 @@ def measure(config: DictConfig, run: Path) -> None:
         raise InputError(
             f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
         ) from error
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        paradigm.to("cuda")
     data: ImageDataModule = instantiate(trained.data)
     print(f"{run}: measuring {len(paradigm.model.candidates)} latent candidates")
     started = time.perf_counter()
@@ -77,9 +81,10 @@ def measure(config: DictConfig, run: Path) -> None:
     kinds = {factor.name: str(factor.kind) for factor in data.factors}
     measurement = {
         "n": n,
+        "settings": settings(config),
         "seconds": time.perf_counter() - started,
         "realism": {
-            "real": float(np.median(subject.support.realism_of_real())),
+            "real": float(np.median(subject.real)),
             "best": float(np.median(subject.best)),
             "cross_fade": float(np.median(subject.cross_fade)),
         },
@@ -90,9 +95,21 @@ def measure(config: DictConfig, run: Path) -> None:
             "metric": {k: "accuracy" if kind == FactorKind.CATEGORICAL else "R2" for k, kind in kinds.items()},
         },
     }
+    # The rows come last: they say that the cell is finished.
     (run / "measurement.json").write_text(json.dumps(measurement, indent=2) + "\n")
-    _log(config, rows, points, run)
     write_rows(rows, run / "rows.parquet")
+    _log(config, rows, points, run)
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """What decides the rows of a trained model."""
+    return {"n": config.measure.n, "phi": OmegaConf.to_container(config.phi, resolve=True)}
+
+
+def is_measured(config: DictConfig, run: Path) -> bool:
+    """Whether ``run`` holds rows made with these settings."""
+    done, note = (run / "rows.parquet").exists(), run / "measurement.json"
+    return done and note.exists() and json.loads(note.read_text()).get("settings") == settings(config)
 
 
 def _figures(result: Examination, folder: Path) -> None:

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.calibration import PERMUTATIONS, Estimate, half_sample, permutation_p_value
+from analysis.calibration import PERMUTATIONS, Estimate, bootstrap, half_sample, permutation_p_value
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -80,10 +80,11 @@ class MutualKNN(Similarity):
     k: int = NEIGHBOURS
 
     def __call__(self, keep: Index, order: Index) -> float:
-        """Mean share of neighbours in common."""
-        a = neighbours(self.x[np.ix_(order, order)], self.k)
-        b = neighbours(self.y[np.ix_(keep, keep)], self.k)
-        return float((a & b).sum() / (self.k * len(keep)))
+        """Mean share of neighbours in common; among fewer images as many fewer, so that chance stays the same."""
+        k = max(1, round(self.k * len(keep) / len(self.x)))
+        a = neighbours(self.x[np.ix_(order, order)], k)
+        b = neighbours(self.y[np.ix_(keep, keep)], k)
+        return float((a & b).sum() / (k * len(keep)))
 
 
 def neighbours(distances: Array, k: int) -> NDArray[np.bool_]:
@@ -227,3 +228,26 @@ def linear_probe(x: Array, y: Array, *, classes: bool, seed: int = 0) -> Array:
         return np.asarray(cross_val_predict(model, x, y, cv=kind(FOLDS, shuffle=True, random_state=seed)))
     model = make_pipeline(StandardScaler(), RidgeCV(penalties))
     return np.asarray(cross_val_predict(model, x, y, cv=KFold(FOLDS, shuffle=True, random_state=seed)))
+
+
+def probe(x: Array, y: Array, *, classes: bool, seed: int) -> Estimate:
+    """Accuracy of a linear probe, or its R² where the factor is no class, against the same probe of shuffled labels.
+
+    Args:
+        x: Values (N, D).
+        y: Factor (N,) of class numbers, or (N, W) of its encoding.
+        classes: Whether the factor is categorical.
+        seed: Of folds, shuffling and interval.
+    """
+
+    def quality(truth: Array, found: Array) -> Array:
+        if classes:
+            return np.asarray((truth == found).mean(axis=-1))
+        spread = truth - truth.mean(axis=-2, keepdims=True)
+        return np.asarray(1 - ((truth - found) ** 2).sum((-1, -2)) / (spread**2).sum((-1, -2)))
+
+    found = linear_probe(x, y, classes=classes, seed=seed).reshape(y.shape)
+    shuffled = np.random.default_rng(seed).permutation(y)
+    null = quality(shuffled, linear_probe(x, shuffled, classes=classes).reshape(y.shape))
+    low, high = bootstrap(lambda both: quality(both[:, :, 0], both[:, :, 1]), np.stack([y, found], axis=1), seed)
+    return Estimate(float(quality(y, found)), float(null), 1.0, low, high)

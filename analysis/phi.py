@@ -65,7 +65,7 @@ def labeller(data: ImageDataModule, cache: Path, seed: int = 0, epochs: int = 6)
         return net.eval()
     heads = nn.Linear(128, data.condition_width)
     parameters = [*net.parameters(), *heads.parameters()]
-    rate, size = 3e-3, 128
+    rate, size = 3e-3, min(128, len(images.pixels))
     optimizer = torch.optim.AdamW(parameters, lr=rate, fused=True)
     per_epoch = len(images.pixels) // size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=max(1, epochs * per_epoch))

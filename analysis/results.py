@@ -57,7 +57,7 @@ VERDICT_COLUMNS = (
     *("cell", "bottleneck", "seed", "status", "reason"),
 )
 
-MARKS = {"vacuous": "*", "breaks": "!"}
+MARKS = {"vacuous": "*", "breaks": "!", "holes": "o"}
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
@@ -148,6 +148,7 @@ def verdict_table(rows: pd.DataFrame) -> str:
     lines += [
         f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
         "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
+        "o holes: one draw in twenty is no image",
     ]
     for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
         lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")

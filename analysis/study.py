@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
-from analysis.measure import measure
+from analysis.measure import is_measured, measure
 from analysis.report import show
 from datamodules.errors import reports_errors
 
@@ -35,7 +35,7 @@ def app(config: DictConfig) -> None:
     """Train and measure one cell, unless that is done."""
     cell = Path(config.dir) / HydraConfig.get().sweep.subdir
     get_method(config.train)(config, cell)
-    if (cell / "rows.parquet").exists():
+    if is_measured(config, cell):
         print(f"{cell}: already measured")
     else:
         measure(config, cell)

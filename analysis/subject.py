@@ -1,5 +1,6 @@
 """The model under test, and what its values are held against: real images, nulls, ceilings, pairs."""
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ Phi = Callable[[Tensor], Tensor]
 
 SMALLEST = 2 * (organization.NEIGHBOURS + 2)
 """Least number of images: half of them must have more than the neighbours that are compared."""
+
+REFERENCES = 512
+"""Least number of images behind null and ceiling of realism, where there are as many."""
 
 FACTOR_WALKS = 128
 """Walks behind the ceiling of smoothness."""
@@ -87,6 +91,7 @@ class Subject:
         inputs: Inputs of n images, whose candidates are replaced one at a time.
         cross_fade: Null of realism: of halfway mixtures of unrelated real images.
         best: Ceiling of realism: of reconstructions where there is an encoder, else of samples.
+        real: Realism of each real image among the others.
         able: Whether the ceiling clears the null; else the model is too poor for density and smoothness to be judged.
 
     Raises:
@@ -109,9 +114,19 @@ class Subject:
         self.readout = None if factors is None else Readout(array(real), factors.values, factors.spec)
         self.inputs = model.draw(n, self.generator)
         self.independent, self.inside = draw_pairs(model, n, self.generator)
-        self.cross_fade = self.support.realism(self.features(cross_fades(images, 2 * n, self.generator)))
-        best = model.invert(images[:n]) if isinstance(model, Invertible) else self.inputs
-        self.best = self.support.realism(self.features(generate_all(model, best, "the model at its best")))
+        many = max(n, REFERENCES)
+        self.cross_fade = self.support.realism(self.features(cross_fades(images, 2 * many, self.generator)))
+        device = next(iter(self.inputs.values())).device
+        inverted = isinstance(model, Invertible)
+        best = (
+            model.invert(images[:many].to(device))
+            if isinstance(model, Invertible)
+            else model.draw(many, self.generator_of("best"))
+        )
+        features = self.features(generate_all(model, best, "the model at its best"))
+        # A reconstruction is judged without its own original, which no other image has among the real ones.
+        self.best = self.support.realism(features, leave_out=inverted)
+        self.real = self.support.realism(real, leave_out=True)
         (low, _), (_, high) = (bootstrap(median, realism, seed) for realism in (self.best, self.cross_fade))
         self.able = low > high
 
@@ -119,6 +134,10 @@ class Subject:
     def features(self, images: Tensor) -> Tensor:
         """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
         return torch.cat([self.phi(piece).float() for piece in images.split(512)])
+
+    def generator_of(self, name: str) -> torch.Generator:
+        """Draws for one candidate, the same whichever others are measured."""
+        return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {name}".encode()))
 
     def pairs(self, name: str) -> Pairs | None:
         """The pairs that are valid for a candidate."""
@@ -159,3 +178,8 @@ def array(features: Tensor) -> Array:
 def median(samples: Array) -> Array:
     """Over the last axis."""
     return np.asarray(np.median(samples, axis=-1))
+
+
+def tail(samples: Array) -> Array:
+    """5 % quantile over the last axis: where holes show."""
+    return np.asarray(np.quantile(samples, 0.05, axis=-1))

@@ -16,6 +16,9 @@ from tqdm import tqdm
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, Role
 from datamodules.errors import InputError
 
+RESERVED = {"image", "candidate", "umap_1", "umap_2"}
+"""Columns of the embeddings, beside which the factors stand."""
+
 METADATA = "metadata.csv"
 FORMATS = {
     ".png": "PNG",
@@ -154,6 +157,8 @@ def read_metadata(folder: Path) -> pd.DataFrame:
         raise InputError(
             f"data.folder: {path} has no column 'file' but {columns}: add one with the paths of the images"
         )
+    for name in RESERVED & set(table.columns):
+        raise InputError(f"data.folder: {path} has a column {name!r}, a name that the results use: rename it")
     if table.empty:
         raise InputError(f"data.folder: {path} has no rows: add one for each image, or remove the file")
     table["file"] = [str(Path(file)) for file in table["file"].fillna("")]

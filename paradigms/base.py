@@ -84,7 +84,11 @@ class Paradigm(LightningModule):
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if not torch.isfinite(norm):
             self.diverged("the gradient norm is not finite")
-        self.log("train/gradient_norm", norm)
+        self.log(f"train/gradient_norm{self.suffix(optimizer)}", norm)
+
+    def suffix(self, optimizer: torch.optim.Optimizer) -> str:
+        """What tells the curves of an optimiser from those of the first."""
+        return ""
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Count the images and move the average."""

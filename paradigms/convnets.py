@@ -141,7 +141,8 @@ class DecoderModel(nn.Module):
         self.decoder = Decoder(image_shape=image_shape, latent=bottleneck, width=width, max_width=max_width)
         self.sites = {f"stage.{i}": Site(stage) for i, stage in enumerate(self.decoder.stages)}
         # On a great circle between two draws of N(0, I) every coordinate keeps its variance; on a line it loses half.
-        self.input = LatentCandidate(name, kind, (bottleneck,), Path.SLERP)
+        # Two single numbers have no circle between them.
+        self.input = LatentCandidate(name, kind, (bottleneck,), Path.SLERP if bottleneck > 1 else Path.LERP)
         stages = [
             LatentCandidate(site, Kind.ACTIVATION, shape, Path.LERP)
             for site, shape in zip(self.sites, self.decoder.shapes, strict=True)

@@ -79,6 +79,8 @@ class Denoiser(nn.Module):
         levels, top = len(block_out_channels), block_out_channels[-1]
         if height % 2 ** (levels - 1) or width % 2 ** (levels - 1):
             raise InputError(f"data.image_size={height} must be a multiple of {2 ** (levels - 1)} for {levels} levels")
+        if not 1 <= sampler_steps <= timesteps:
+            raise InputError(f"paradigm.sampler_steps={sampler_steps}: give 1 to paradigm.timesteps={timesteps}")
         self.image_shape = tuple(image_shape)
         self.condition_width, self.guidance, self.sampler_steps = condition_width, guidance, sampler_steps
         h_size = (height >> (levels - 1)) * (width >> (levels - 1))
@@ -127,10 +129,10 @@ class Denoiser(nn.Module):
             sites[f"down.{i}"] = Site(following, "hidden_states")
         sites["h"] = Site(mid.squeeze)
         total = sum(len(block.resnets) for block in up)
-        named = {"all": range(total), "none": ()}
-        kept = set(named[skips] if isinstance(skips, str) else skips)
+        named: dict[str, Sequence[int]] = {"all": range(total), "none": ()}
+        kept = set(named.get(skips, (-1,)) if isinstance(skips, str) else skips)
         if not kept <= set(range(total)):
-            raise InputError(f"paradigm.skips={list(skips)} must be all, none or numbers from 0 to {total - 1}")
+            raise InputError(f"paradigm.skips={skips} must be all, none or a list of numbers from 0 to {total - 1}")
         last = total
         for i, block in enumerate(up):
             first = last - len(block.resnets)
@@ -288,7 +290,9 @@ class Diffusion(Paradigm):
         # One timestep per equal slice of the schedule: the loss of a batch varies less than with independent ones.
         spread = (torch.arange(n, device=self.device) + torch.rand(n, device=self.device)) / n
         scheduler = self.network.scheduler
-        t = (spread * scheduler.config.num_train_timesteps).long()
+        steps = scheduler.config.num_train_timesteps
+        # In float32 the last slice can round up to 1.
+        t = (spread * steps).long().clamp_(max=steps - 1)
         noise = torch.randn_like(images)
         condition = keep = None
         if self.network.condition_width:

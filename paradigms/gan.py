@@ -113,6 +113,11 @@ class GAN(Paradigm):
         first, second = (self.scheduled(optimizer, decay=1.0) for optimizer in optimizers)
         return first, second
 
+    def suffix(self, optimizer: torch.optim.Optimizer) -> str:
+        """See :class:`Paradigm`."""
+        of_generator, _of_discriminator = cast(list[LightningOptimizer], self.optimizers())
+        return "" if optimizer is of_generator.optimizer else "_discriminator"
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Update both networks once for each part of the batch."""
         of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
@@ -135,7 +140,7 @@ class GAN(Paradigm):
 
     def fake(self, n: int) -> Tensor:
         """Images (n, C, H, W) of fresh z."""
-        return self.network.decoder(torch.randn(n, *self.network.input.shape, device=self.device))
+        return cast(Tensor, self.network.decoder(torch.randn(n, *self.network.input.shape, device=self.device)))
 
     def discriminator_losses(self, real: Tensor, fake: Tensor, *, penalised: bool) -> dict[str, Tensor]:
         """The loss ``discriminator``, and the squared gradient ``r1`` that is in it where it is asked for."""

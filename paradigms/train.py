@@ -178,6 +178,8 @@ def train(config: DictConfig, run: Path) -> None:
         InputError: The configuration asks for something impossible, or training diverged.
     """
     check(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     data: ImageDataModule = instantiate(config.data)
     config = config.copy()
     config.paradigm.image_shape = list(data.image_shape)
@@ -189,8 +191,6 @@ def train(config: DictConfig, run: Path) -> None:
     if (run / "manifest.json").exists():
         print(f"{run}: already trained")
         return
-    if config.threads:
-        torch.set_num_threads(config.threads)
     keep_freed_memory()
     # Now, so that images that cannot be read leave nothing behind.
     data.setup("fit")

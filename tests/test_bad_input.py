@@ -53,6 +53,7 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
 def test_settings(monkeypatch, capfd, tmp_path, arguments, told):
     line = of_training(monkeypatch, capfd, tmp_path, *arguments)
     assert all(word in line for word in told), line
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_empty_folder(monkeypatch, capfd, tmp_path):

@@ -68,7 +68,7 @@ class Hash(Planted):
 
 class Holes(Planted):
     def image(self, z):
-        hole = (torch.frac(3 * z).sub(0.5).abs().amax(1) < 0.4)[:, None, None, None]
+        hole = (torch.frac(3 * z).sub(0.5).abs().amax(1) < 0.25)[:, None, None, None]
         return torch.where(hole, (render(z) + render(1 - z)) / 2, render(z))
 
 

@@ -5,7 +5,7 @@ import torch
 from analysis.calibration import Estimate, verdict
 from analysis.density import GaussianValues, RealImages, cross_fades
 from analysis.interventions import walk
-from analysis.organization import cka, linear_probe, mutual_knn, rsa
+from analysis.organization import calibrated, centred_gram, cka, linear_probe, mutual_knn, rsa, similarities
 from analysis.relevance import effects
 from analysis.smoothness import path_shape
 from paradigms.contract import Path
@@ -86,6 +86,15 @@ def test_similarities_are_one_on_isometric_spaces_and_symmetric(measure):
     assert measure(x, y) < 0.5
 
 
+@pytest.mark.parametrize("noise", [0.1, 1.0, 5.0])
+def test_intervals_of_similarities_hold_their_values(noise):
+    x = RNG.normal(size=(144, 4))
+    grams = [centred_gram(values) for values in (x, x + noise * RNG.normal(size=x.shape))]
+    for name, similarity in similarities(*grams).items():
+        estimate = calibrated(similarity, 1.0, 0)
+        assert estimate.low <= estimate.value <= estimate.high, name
+
+
 def test_a_linear_probe_finds_a_linear_factor_and_no_other():
     x = RNG.normal(size=(200, 5))
     y, noise = x @ RNG.normal(size=5), RNG.normal(size=200)
@@ -96,7 +105,7 @@ def test_a_linear_probe_finds_a_linear_factor_and_no_other():
 def test_realism_of_real_images_leaves_each_image_itself_out():
     features = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     real = RealImages(features)
-    found = real.realism_of_real()
+    found = real.realism(features, leave_out=True)
     for i in (0, 17, 59):
         others = [j for j in range(60) if j != i and real.trusted[j]]
         ratios = real.radii[others] / torch.cdist(features[[i]], features[others])[0]

@@ -9,8 +9,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 from wandb_offline import read_run
+
+from analysis.measure import is_measured
 
 TINY = (
     "preset=smoke",
@@ -103,6 +106,31 @@ def test_the_runs_are_kept_offline_and_complete(study):
     assert history["rows/nrows"] == [len(pd.read_parquet(cell / "rows.parquet"))]
     assert {f"figures/{name}/path" for name in ("samples", "mu.density", "mu.relevance")} <= history.keys()
     assert {"scores/relevance_table/nrows", "umap/mu_table/nrows"} <= history.keys()
+
+
+def test_other_settings_are_measured_again(study):
+    directory, _found = study
+    (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
+    noted = json.loads((cell / "measurement.json").read_text())["settings"]
+    assert is_measured(OmegaConf.create({"measure": {"n": 24}, "phi": noted["phi"]}), cell)
+    assert not is_measured(OmegaConf.create({"measure": {"n": 48}, "phi": noted["phi"]}), cell)
+    assert not is_measured(OmegaConf.create({"measure": {"n": 24}, "phi": noted["phi"] | {"epochs": 2}}), cell)
+
+
+def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (300, 32, 32), dtype=np.uint8)):
+        Image.fromarray(picture).save(images / f"{i}.png")
+    data = ("data=image_folder", f"data.folder={images}", "data.channels=1")
+    model = ("paradigm=diffusion", "paradigm.condition=none", "paradigm.skips=none", "paradigm.sampler_steps=2")
+    tiny = ("preset=smoke", "threads=1", "wandb.mode=disabled")
+    found = run(tmp_path, "analysis.study", "study=demo", *data, *model, *tiny)
+    assert found.returncode == 0, found.stderr[-2000:]
+    rows = pd.read_parquet(tmp_path / "runs" / "demo" / "report" / "rows.parquet")
+    assert set(rows.candidate) == {"x_T", "h", *(f"down.{i}" for i in range(4)), *(f"up.{i}" for i in range(4))}
+    layers = rows[(rows.candidate != "x_T") & (rows.property == "relevance")]
+    assert layers.reason.str.contains("unconditional diffusion model").all()
 
 
 def test_a_run_without_a_model_is_one_error(tmp_path):

@@ -29,6 +29,13 @@ def write_metadata(folder: Path, *columns: str, rows: int = 24) -> None:
 FILE = "file: f'{i}.png'"
 
 
+def test_a_column_named_as_in_the_results_is_refused(tmp_path: Path, budget: dict[str, int]) -> None:
+    Image.new("RGB", (12, 12)).save(tmp_path / "0.png")
+    write_metadata(tmp_path, FILE, "image: i", rows=1)
+    with pytest.raises(InputError, match=r"metadata\.csv has a column 'image'.*rename it"):
+        make(tmp_path, budget)
+
+
 def test_images_are_read_exactly(pictures: Path, budget: dict[str, int]) -> None:
     data = make(pictures, budget)
     pixels = data.load().pixels

@@ -1,16 +1,17 @@
 """The identities that every paradigm meets; paradigms are found by globbing their configurations."""
 
-from pathlib import Path
+import pathlib
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
-from paradigms.contract import Invertible, Kind
+from paradigms.contract import Invertible, Kind, Path
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
 
 
@@ -163,3 +164,22 @@ def test_the_defaults_have_as_many_parameters():
 def test_cut_skips_are_no_candidates():
     kept = build("diffusion", "paradigm.skips=[0,1]").model.candidates
     assert [name for name in kept if name.startswith("skip.")] == ["skip.0", "skip.1"]
+
+
+def test_a_bottleneck_of_1_is_walked_on_a_line():
+    assert build("gan", "bottleneck=1").model.candidates["z"].path is Path.LERP
+
+
+@pytest.mark.parametrize("setting", ["skips=some", "skips=[99]", "sampler_steps=0", "sampler_steps=1001"])
+def test_settings_of_diffusion_are_named(setting):
+    with pytest.raises(Exception, match=setting.split("=")[0]) as raised:
+        build("diffusion", f"paradigm.{setting}")
+    assert isinstance(raised.value.__cause__, InputError)
+
+
+def test_the_last_timestep_is_in_the_schedule(monkeypatch):
+    paradigm = build("diffusion")
+    paradigm.factors = (Factor("x", FactorKind.CONTINUOUS, 0, Role.STRUCTURE),) * 5
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 1 - 2**-24))
+    batch = {"image": torch.zeros(16, 3, 32, 32), "factors": torch.zeros(16, 5), "caption": []}
+    assert torch.isfinite(paradigm.losses(batch)["loss"])
