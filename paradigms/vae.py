@@ -54,7 +54,7 @@ class VAE(Paradigm):
 
     The loss of an image is ``|x - decode(code)|² / (2 pixel_variance) + beta KL(q(code | x) || N(0, I))``, the
     negative evidence lower bound up to a constant when ``beta`` is 1. With ``beta`` 0 the code is the mean: a plain
-    autoencoder.
+    autoencoder, from which draws of N(0, I) are decoded all the same.
 
     Args:
         image_shape: (C, H, W).
