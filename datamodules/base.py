@@ -284,6 +284,10 @@ class ImageDataModule(LightningDataModule, ABC):
                 return torch.device("cpu")
         return device
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors, which mostly are there already; Lightning would look into each caption."""
+        return {**batch, "image": batch["image"].to(device), "factors": batch["factors"].to(device)}
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of training images until the budget is spent."""
         dataset = InMemoryDataset(self.splits["train"], self._device())

@@ -69,7 +69,12 @@ class Paradigm(LightningModule):
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 self.diverged(f"the loss {name!r} is {loss.item()}")
-        self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()})
+        if self.logs(self.steps_taken + 1):
+            self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()})
+
+    def logs(self, step: int) -> bool:
+        """Whether Lightning hands on what is logged in ``step``, counted from 1: all else would cost time in vain."""
+        return step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
     def diverged(self, what: str) -> None:
         """Raise :class:`TrainingDivergedError`; the last checkpoint stays as it is."""
@@ -79,12 +84,17 @@ class Paradigm(LightningModule):
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the gradient norm, and stop before a gradient that is no number reaches the weights."""
+        """Log the gradient norm, and stop before a gradient that is no number reaches a checkpoint."""
+        # In between, weights that it has spoilt give a loss that is no number in the next step.
+        due = self.logs(self.steps_taken + 1)
+        if not due and not self.trainer.is_last_batch:
+            return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if not torch.isfinite(norm):
             self.diverged("the gradient norm is not finite")
-        self.log(f"train/gradient_norm{self.suffix(optimizer)}", norm)
+        if due:
+            self.log(f"train/gradient_norm{self.suffix(optimizer)}", norm)
 
     def suffix(self, optimizer: torch.optim.Optimizer) -> str:
         """What tells the curves of an optimiser from those of the first."""
@@ -94,8 +104,9 @@ class Paradigm(LightningModule):
         """Count the images and move the average."""
         self.images_seen += len(batch["image"])
         self.steps_taken += 1
-        # The axis of every curve.
-        self.log("images_seen", float(self.images_seen))
+        if self.logs(self.steps_taken):
+            # The axis of every curve.
+            self.log("images_seen", float(self.images_seen))
         decay = min(self.ema_decay, (1 + self.steps_taken) / (10 + self.steps_taken))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.model.parameters()), list(self.network.parameters()), 1 - decay)

@@ -47,7 +47,12 @@ class Clock(Callback):
 
 def configured(paradigm: str, directory: Path) -> DictConfig:
     images = 16 * (WARM_UP + STEPS)
-    overrides = [f"paradigm={paradigm}", f"budget.images={images}", f"budget.checkpoint_images={images}"]
+    overrides = [
+        f"paradigm={paradigm}",
+        f"budget.images={images}",
+        f"budget.checkpoint_images={images}",
+        "accelerator=cpu",
+    ]
     with initialize_config_dir(CONFIGS, version_base="1.3"):
         config = compose("train", overrides, return_hydra_config=True)
     with open_dict(config):
@@ -92,7 +97,8 @@ def raw_step(paradigm: Paradigm) -> Callable[[Batch, int], None]:
 def raw_seconds(paradigm: Paradigm, batches: list[Batch], precision: str) -> float:
     """Of :data:`STEPS` steps."""
     step = raw_step(paradigm)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+    # As Lightning has it: a cache of cast weights would outlive their updates.
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed", cache_enabled=False):
         for i, batch in enumerate(batches):
             if i == WARM_UP:
                 since = time.perf_counter()
