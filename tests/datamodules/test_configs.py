@@ -20,7 +20,7 @@ def data(
     """One data set, made from its config, small."""
     config = OmegaConf.create(
         {
-            "seed": 0,
+            "data_seed": 0,
             "data_dir": str(tmp_path),
             "budget": {
                 "batch_size": budget["batch_size"],
