@@ -25,10 +25,15 @@ class Paradigm(LightningModule):
         ema_decay: Upper bound of the decay of the moving average per step. Early on it is
             ``(1 + step) / (10 + step)``, so that the random start is forgotten.
         learning_rate: Step size of AdamW at its peak.
+
+    Raises:
+        InputError: ``learning_rate`` is not positive.
     """
 
     def __init__(self, network: nn.Module, *, ema_decay: float, learning_rate: float) -> None:
         super().__init__()
+        if not isinstance(learning_rate, int | float) or learning_rate <= 0:
+            raise InputError(f"paradigm.learning_rate={learning_rate}: give a positive number")
         self.network = network
         self.model: Any = copy.deepcopy(network).requires_grad_(False).eval()
         self.ema_decay, self.learning_rate = ema_decay, learning_rate

@@ -49,11 +49,19 @@ def check(config: DictConfig) -> None:
     """Refuse what no training can start with, before anything is written.
 
     Raises:
-        InputError: ``accelerator``, ``precision`` or ``seed`` is out of range, or there is no GPU.
+        InputError: A setting is no number, or none of its choices, or there is no GPU.
     """
     for name, choices in CHOICES.items():
         if config[name] not in choices:
             raise InputError(f"{name}={config[name]}: give one of {', '.join(choices)}")
+    if config.wandb.mode not in (modes := ("offline", "online", "disabled")):
+        raise InputError(f"wandb.mode={config.wandb.mode}: give one of {', '.join(modes)}")
+    for name in ("bottleneck", "threads", *(f"budget.{key}" for key in config.budget)):
+        value = OmegaConf.select(config, name)
+        if not isinstance(value, int) and not (name == "threads" and value is None):
+            raise InputError(f"{name}={value}: give a whole number")
+    if config.threads is not None and config.threads < 1:
+        raise InputError(f"threads={config.threads}: give at least 1, or leave it at null")
     if config.accelerator == "gpu" and not torch.accelerator.is_available():
         raise InputError("accelerator=gpu: PyTorch finds none here: leave it at auto")
     if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:

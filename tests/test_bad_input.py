@@ -48,6 +48,11 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
         (["data.num_images=0"], ["data.num_images=0", "at least 1"]),
         (["budget.images=0"], ["budget.images=0", "at least 1"]),
         (["data=image_folder"], ["data.folder"]),
+        (["wandb.mode=sometimes"], ["wandb.mode=sometimes", "offline"]),
+        (["threads=-2"], ["threads=-2", "at least 1"]),
+        (["bottleneck=two"], ["bottleneck=two", "whole number"]),
+        (["budget.images=many"], ["budget.images=many", "whole number"]),
+        (["paradigm.learning_rate=fast"], ["paradigm.learning_rate=fast", "positive number"]),
     ],
 )
 def test_settings(monkeypatch, capfd, tmp_path, arguments, told):

@@ -4,6 +4,7 @@ from planted import Hash, Holes, Permuted, Planted, Staircase, phi, render
 
 from analysis import measure_model, verdicts
 from analysis.results import COLUMNS
+from analysis.subject import Subject
 
 PLACES = torch.rand(600, 2, generator=torch.Generator().manual_seed(7))
 
@@ -52,6 +53,18 @@ def test_a_support_with_holes_is_not_dense(seed):
     of_z = rows[rows.candidate == "z"].set_index("estimator")
     assert of_z.status["realism_median"] == "holes"
     assert of_z.verdict["realism_5%"] == "X"
+
+
+class Encoded(Planted):
+    """A renderer with a perfect encoder of the real images."""
+
+    def invert(self, images):
+        return {"z": PLACES[: len(images)], "u": PLACES[: len(images)]}
+
+
+def test_a_reconstruction_is_judged_without_its_original():
+    subject = Subject(Encoded(), render(PLACES), phi, None, 64, 0)
+    assert subject.best == pytest.approx(subject.real[:512], rel=1e-3)
 
 
 def test_a_candidate_is_measured_alike_whichever_others_are():

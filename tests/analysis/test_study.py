@@ -97,6 +97,8 @@ def test_the_runs_are_kept_offline_and_complete(study):
     assert history.keys() >= {"train/loss", "train/kl", "train/gradient_norm", "samples/path", "reconstructions/path"}
     # 128 images, a checkpoint and its pictures after each 64.
     assert history["images_seen"][-1] == 128
+    # Of the curves, which are kept each ten steps.
+    assert 80 in history["images_seen"]
     assert len(history["samples/path"]) == 2
     picture = Image.open(next(cell.glob(f"wandb/*/files/{history['samples/path'][-1]}")))
     assert np.asarray(picture).max() > 100

@@ -79,6 +79,26 @@ def test_settings_that_no_training_can_start_with_leave_nothing_behind(tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_another_training_seed_leaves_the_data_alone(tmp_path):
+    assert configured(tmp_path, "vae", "seed=1").data.seed == configured(tmp_path, "vae").data.seed
+
+
+def test_a_gradient_that_is_no_number_reaches_no_checkpoint(tmp_path, monkeypatch):
+    step = VAE.training_step
+
+    def spoilt(self, batch, batch_idx):
+        loss = step(self, batch, batch_idx)
+        if self.images_seen == 96:
+            loss.register_hook(lambda gradient: gradient * torch.nan)
+        return loss
+
+    monkeypatch.setattr(VAE, "training_step", spoilt)
+    with pytest.raises(TrainingDivergedError, match="after 96 images: the gradient norm"):
+        train(configured(tmp_path, "vae"), tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["progress"]["images_seen"] == 64
+
+
 def test_a_broken_checkpoint_is_one_error(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"no checkpoint")
