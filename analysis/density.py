@@ -1,115 +1,258 @@
 """Density: any point of the candidate's distribution decodes to an in-distribution image."""
 
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypedDict
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf_shrinkage
-from torch import Tensor
 
-Array = NDArray[np.float64]
-NEIGHBOURS = 3
+from analysis.calibration import ABSENT, Estimate, about, bootstrap, greater, halves
+from analysis.measures import Finding, measure
+from analysis.neighbours import Array, check_features, nearest, tiles, within
+from analysis.support import NEIGHBOURS, RealImages
 
-
-def check_features(name: str, features: Tensor, at_least: int) -> None:
-    """Raise ``ValueError`` unless ``features`` is a finite (N, D) matrix with enough rows."""
-    if features.ndim != 2 or len(features) < at_least:
-        raise ValueError(f"{name} must be (N, D) with N >= {at_least}, not {tuple(features.shape)}")
-    if not torch.isfinite(features).all():
-        raise ValueError(f"{name} must be finite: it holds NaN or infinite values")
+if TYPE_CHECKING:
+    from analysis.evidence import Evidence
 
 
-def neighbour_radii(features: Tensor, k: int) -> Tensor:
-    """Distance (N,) of each row of ``features`` (N, D) to its k-th nearest other row."""
-    check_features("features", features, k + 1)
-    distances = torch.cdist(features, features)
-    distances.fill_diagonal_(torch.inf)
-    return distances.kthvalue(k, dim=1).values
+class PRDC(TypedDict):
+    """Fidelity and diversity of a set of images; see :func:`prdc`."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
 
 
-class RealImages:
-    """The support of the real images in feature space, by k-nearest-neighbour balls.
+def check_samples(real: Array, fake: Array, at_least: int) -> None:
+    """Raise ``ValueError`` unless both are finite matrices of enough rows, and of the same columns."""
+    check_features("real", real, at_least)
+    check_features("fake", fake, at_least, real.shape[1])
+
+
+def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
+    """Improved precision and recall, density and coverage, by k-nearest-neighbour balls.
+
+    With ``r_i`` the distance of real image i to its k-th nearest other real image, ``s_j`` that of fake image j among
+    the fakes, and ``d_ij`` their distance: precision is the share of fakes with ``d_ij < r_i`` for any i, recall the
+    share of reals with ``d_ij < s_j`` for any j, density the number of pairs with ``d_ij < r_i`` over k M, coverage
+    the share of reals with ``d_ij < r_i`` for any j. An image on the border of a ball is outside, as in the ``prdc``
+    package; Kynkäänniemi et al. and torch-fidelity have ≤. So all four are exactly 1 where the fakes are the reals.
+
+    Higher is better. Precision, recall and coverage lie in [0, 1], density in [0, N / k], 1 in expectation for fakes
+    from the distribution of the reals. Invariant under isometries and scalings of φ. Swapping real and fake swaps
+    precision and recall. Source: Kynkäänniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, section 3.
 
     Args:
-        features: φ of the real images, (N, D).
+        real: φ of the real images, (N, D).
+        fake: φ of the generated images, (M, D).
         k: Which neighbour's distance is a ball's radius.
 
     Raises:
-        ValueError: Fewer than k + 1 images, or features that are not finite.
+        ValueError: Fewer than k + 1 images of either, columns that don't match, or features that are not finite.
     """
-
-    def __init__(self, features: Tensor, k: int = NEIGHBOURS) -> None:
-        self.features, self.k = features, k
-        self.radii = neighbour_radii(features, k)
-        # Balls of outliers are so wide that they take in broken images: the wider half is left out.
-        self.trusted = self.radii <= self.radii.median()
-
-    def realism(self, features: Tensor, *, leave_out: bool = False) -> Array:
-        """Realism of single images, ``max_i r_i / d(φ_i, φ(x))`` over the trusted half of the real images.
-
-        At least 1 for an image inside a ball; invariant under isometries and scalings of φ; higher is better.
-        Source: Kynkäänniemi et al. 2019, equation 3.
-
-        Args:
-            features: φ of the images, (M, D).
-            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
-
-        Returns:
-            (M,) in [0, ∞), bounded to 100 where an image coincides with a real one.
-        """
-        check_features("features", features, 1)
-        distances = torch.cdist(features, self.features)
-        if leave_out:
-            distances.fill_diagonal_(torch.inf)
-        ratio = self.radii[self.trusted] / distances[:, self.trusted].clamp_min(1e-12)
-        return ratio.max(dim=1).values.clamp(max=100).double().cpu().numpy()
+    check_samples(real, fake, k + 1)
+    of_real, of_fake = (nearest(features, k)[0][:, -1] for features in (real, fake))
+    (covered, holders), (recalled, _) = within(real, fake, of_real[:, None], of_fake[None])
+    return PRDC(
+        precision=float((holders > 0).mean()),
+        recall=float((recalled > 0).mean()),
+        density=float(holders.mean() / k),
+        coverage=float((covered > 0).mean()),
+    )
 
 
-def cross_fades(images: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """The null of realism: ``n`` halfway mixtures of two unrelated images each, images between images that are none.
+def realism(real: Array, fake: Array, k: int = NEIGHBOURS) -> Array:
+    """Realism of single images (M,); see :meth:`RealImages.realism`.
 
     Args:
-        images: Real images (N, C, H, W).
-        n: How many.
-        generator: Chooses the pairs.
+        real: φ of the real images, (N, D).
+        fake: φ of the generated images, (M, D).
+        k: Which neighbour's distance is a ball's radius.
+
+    Raises:
+        ValueError: Fewer than k + 1 real images, columns that don't match, or features that are not finite.
     """
-    first = torch.randint(len(images), (n,), generator=generator)
-    # An offset that is never 0 modulo N: no image is mixed with itself.
-    second = (first + torch.randint(1, len(images), (n,), generator=generator)) % len(images)
-    return (images[first] + images[second]) / 2
+    return RealImages(real, k).realism(fake)
 
 
-class GaussianValues:
-    """A Gaussian with shrunk covariance through recorded values, jointly over all timesteps.
+def kid(real: Array, fake: Array) -> float:
+    """Kernel distance (KID): the unbiased estimate of the squared maximum mean discrepancy, over all pairs.
 
-    The principal axes of n values lie in their span, so a draw is their mean plus a mixture of the centred values,
-    and the weights of that mixture are all that is kept: no covariance of the (T·C·H·W)-dimensional values is formed.
-    The variances along the axes are shrunk towards their mean (Ledoit & Wolf 2004).
+    ``mean_{i≠i'} κ(x_i, x_i') + mean_{j≠j'} κ(y_j, y_j') − 2 mean_{ij} κ(x_i, y_j)`` with ``κ(x, y) = (x·y/D + 1)³``.
+    The mean over random subsets of the images has the same expectation, at more cost and with their noise.
+
+    Lower is better. In (−∞, ∞), 0 in expectation for two samples of one distribution, so that such values are negative
+    about as often as positive. Symmetric; invariant under rotations and reflections of φ about 0, not under shifts or
+    scalings. Source: Bińkowski et al. 2018, section 4; the estimate is Gretton et al. 2012, lemma 6.
 
     Args:
-        values: Recorded values (n, …).
+        real: φ of the real images, (N, D).
+        fake: φ of the generated images, (M, D).
+
+    Raises:
+        ValueError: Fewer than 2 images of either, columns that don't match, or features that are not finite.
     """
-
-    def __init__(self, values: Tensor) -> None:
-        n = len(values)
-        self.values, self.mean = values, values.float().mean(0)
-        flat = (values.float() - self.mean).flatten(1)
-        gram = (flat @ flat.T).double()
-        variances, axes = torch.linalg.eigh(gram / n)
-        kept = variances > variances[-1] * 1e-6
-        variances, axes = variances[kept], axes[:, kept]
-        scores = axes * (variances * n).sqrt()
-        shrunk = (1 - (rho := _shrinkage(scores))) * variances + rho * variances.mean()
-        self.weights = (axes * (shrunk / variances / n).sqrt()).float()
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Fresh values (n, …)."""
-        normal = torch.randn(n, self.weights.shape[1], generator=generator).to(self.weights.device)
-        mixture = normal @ self.weights.T
-        flat = (self.values.float() - self.mean).flatten(1)
-        drawn: Tensor = mixture @ flat
-        return drawn.view(n, *self.mean.shape) + self.mean
+    check_samples(real, fake, 2)
+    return mean_kernel(real) + mean_kernel(fake) - 2 * mean_kernel(real, fake)
 
 
-def _shrinkage(scores: Tensor) -> float:
-    """Ledoit & Wolf's optimal weight of the scaled identity, for centred ``scores`` (n, p)."""
-    return float(ledoit_wolf_shrinkage(scores.cpu().numpy(), assume_centered=True))
+def kernel(x: Array, y: Array) -> Array:
+    """The kernel of KID, ``(x·y/D + 1)³``, (N, M) between the rows of x (N, D) and y (M, D)."""
+    return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
+
+
+def mean_kernel(x: Array, y: Array | None = None) -> float:
+    """Mean of ``(x·y/D + 1)³`` over the rows of x (N, D) and of y (M, D), or over pairs of two rows of x."""
+    other = x if y is None else y
+    dtype = np.result_type(x, other, np.float32)
+    total = 0.0
+    for rows in tiles(len(x)):
+        a = torch.from_numpy(x[rows].astype(dtype))
+        for columns in tiles(len(other), rows.start if y is None else 0):
+            kernel = (a @ torch.from_numpy(other[columns].astype(dtype)).T).div_(x.shape[1]).add_(1).pow_(3)
+            if y is None and rows == columns:
+                kernel.fill_diagonal_(0)
+            # A tile above the diagonal stands for its mirror image too.
+            total += float(kernel.sum(dtype=torch.float64)) * (2 if y is None and rows != columns else 1)
+    return total / (len(x) * (len(other) - (y is None)))
+
+
+def frechet_distance(real: Array, fake: Array) -> float:
+    """Fréchet distance of the Gaussians through two sets of features (FID, where φ is an Inception network).
+
+    ``|μ − ν|² + tr(Σ) + tr(Τ) − 2 tr((Σ Τ)^½)``, with the unbiased covariances ``Σ = XᵀX`` and ``Τ = YᵀY`` of centred
+    features. The last trace is the sum of the singular values of ``X Yᵀ``, and is found so where images are fewer than
+    features. Elsewhere ``X = Q R``, and it is the sum of the roots of the eigenvalues of the symmetric
+    ``(Y Rᵀ)ᵀ (Y Rᵀ)``: those that should be 0 come out at about 1e-8 of the largest root.
+
+    Lower is better. In [0, ∞), 0 for equal means and covariances; biased upwards for small samples. Symmetric;
+    invariant under isometries of φ, and scales with their square. Source: Heusel et al. 2017, equation 6.
+
+    Args:
+        real: φ of the real images, (N, D).
+        fake: φ of the generated images, (M, D).
+
+    Raises:
+        ValueError: Fewer than 2 images of either, columns that don't match, or features that are not finite.
+    """
+    check_samples(real, fake, 2)
+    of_real, of_fake = real.mean(0, dtype=np.float64), fake.mean(0, dtype=np.float64)
+    x = torch.from_numpy((real - of_real) / np.sqrt(len(real) - 1))
+    y = torch.from_numpy((fake - of_fake) / np.sqrt(len(fake) - 1))
+    if min(len(x), len(y)) < x.shape[1]:
+        roots = torch.linalg.svdvals(x @ y.T)
+    else:
+        product = y @ torch.linalg.qr(x, mode="r").R.T
+        roots = torch.linalg.eigvalsh(product.T @ product).clamp_min(0).sqrt()
+    distance = ((of_real - of_fake) ** 2).sum() + float(x.square().sum() + y.square().sum() - 2 * roots.sum())
+    # Rounding can make it negative.
+    return max(0.0, float(distance))
+
+
+HOLES = "its worst images, one in twenty, are no more real than the worst cross-fades of real ones"
+
+
+def _median(samples: Array) -> Array:
+    return np.asarray(np.median(samples, axis=-1))
+
+
+def _tail(samples: Array) -> Array:
+    return np.asarray(np.quantile(samples, 0.05, axis=-1))
+
+
+def _mean(samples: Array) -> Array:
+    return np.asarray(samples.mean(axis=-1))
+
+
+@measure("density", "realism_median", "able", headline=True)
+def typical(evidence: "Evidence") -> Iterator[Finding]:
+    """Median realism of fresh draws, between cross-fades of real images and the model at its best."""
+    found, reference = evidence.realism, evidence.reference
+    value, null, ceiling = (float(_median(x)) for x in (found, reference.cross_fade, reference.at_best))
+    p_value = greater(found, reference.cross_fade)
+    estimate = Estimate(value, null, ceiling, *bootstrap(_median, found, evidence.seed), p_value)
+    yield Finding(estimate, **evidence.vacuity)
+
+
+@measure("density", "realism_5%", "able", guard="holes", floor=ABSENT, caution=HOLES)
+def worst(evidence: "Evidence") -> Iterator[Finding]:
+    """5 % quantile of realism, where holes show, between cross-fades and other real images."""
+    found, reference = evidence.realism, evidence.reference
+    value, null, ceiling = (float(_tail(x)) for x in (found, reference.cross_fade, reference.real))
+    yield Finding(Estimate(value, null, ceiling, *bootstrap(_tail, found, evidence.seed)), **evidence.vacuity)
+
+
+def _of_images(evidence: "Evidence", of: Callable[[Array, bool], NDArray[Any]]) -> Iterator[Finding]:
+    """Mean over fresh images of what ``of`` says of each, between cross-fades and the model at its best."""
+    reference = evidence.reference
+    found = of(evidence.fresh, False).astype(np.float64)
+    null, ceiling = of(reference.cross_fades, False), of(reference.best, reference.subject.inverted)
+    low, high = bootstrap(_mean, found, evidence.seed)
+    yield Finding(
+        Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high), **evidence.vacuity
+    )
+
+
+@measure("density", "precision", "able")
+def precise(evidence: "Evidence") -> Iterator[Finding]:
+    """Share of fresh draws in the ball of a real image."""
+    support = evidence.reference.support
+    yield from _of_images(evidence, lambda features, own: support.inside(features, leave_out=own))
+
+
+@measure("density", "density", "able")
+def crowded(evidence: "Evidence") -> Iterator[Finding]:
+    """Balls of real images that hold a fresh draw, over k."""
+    support = evidence.reference.support
+    yield from _of_images(evidence, lambda features, own: support.density_of(features, leave_out=own))
+
+
+@measure("density", "coverage", "able")
+def covering(evidence: "Evidence") -> Iterator[Finding]:
+    """Share of real images whose ball holds one of the n fresh draws; null and ceiling have as many images."""
+    support, reference = evidence.reference.support, evidence.reference
+    sets = (evidence.fresh, reference.cross_fades[: evidence.n], reference.best[: evidence.n])
+    found, null, ceiling = (support.covered(features).astype(np.float64) for features in sets)
+    low, high = bootstrap(_mean, found, evidence.seed)
+    yield Finding(
+        Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high), **evidence.vacuity
+    )
+
+
+@measure("density", "kid", "able", higher_is_better=False)
+def distant(evidence: "Evidence") -> Iterator[Finding]:
+    """Unbiased KID of fresh draws; its interval is from halves of them."""
+    reference, n = evidence.reference, evidence.n
+    real, fresh = reference.support.features, evidence.fresh
+    null, ceiling = kid(real, reference.cross_fades[:n]), kid(real, reference.best[:n])
+    among, across = kernel(fresh, fresh), kernel(fresh, real).mean(1)
+    np.fill_diagonal(among, 0)
+    of_halves = []
+    for half in halves(n, evidence.seed):
+        m = len(half)
+        of_halves.append(among[np.ix_(half, half)].sum() / (m * (m - 1)) - 2 * across[half].mean())
+    value = kid(real, fresh)
+    yield Finding(Estimate(value, null, ceiling, *about(value, np.array(of_halves))), **evidence.vacuity)
+
+
+def _hard(evidence: "Evidence", kind: str) -> Iterator[Finding]:
+    """Median realism of images whose value lies off the distribution."""
+    reference = evidence.reference
+    found = reference.support.realism(reference.features(evidence.trials.probe(kind)))
+    value, null, ceiling = (float(_median(x)) for x in (found, reference.cross_fade, reference.at_best))
+    estimate = Estimate(value, null, ceiling, *bootstrap(_median, found, evidence.seed))
+    yield Finding(estimate, n=len(found), **evidence.vacuity)
+
+
+@measure("density", "realism_permuted", "able")
+def mixed_up(evidence: "Evidence") -> Iterator[Finding]:
+    """A hard probe: realism where each coordinate of the value comes from another image."""
+    yield from _hard(evidence, "permuted")
+
+
+@measure("density", "realism_norm_matched", "able", "has_length")
+def astray(evidence: "Evidence") -> Iterator[Finding]:
+    """A hard probe: realism where the value points in a random direction, at its own length."""
+    yield from _hard(evidence, "matched")

@@ -1,6 +1,6 @@
 """The four properties of every candidate of one model, as tidy rows."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
 from torch import Tensor
 
-from analysis import organization
-from analysis.calibration import SIGNIFICANT, STILL, Estimate, bootstrap, verdict
-from analysis.density import GaussianValues
-from analysis.interventions import inject, record_all, replace_value
-from analysis.relevance import squared_distances, sufficiency, total_effect
+from analysis import density, organization, relevance, smoothness
+from analysis.calibration import Estimate, holm, max_statistic, verdict
+from analysis.evidence import Evidence, Trials
+from analysis.interventions import inject, matched_noise, record_all, shuffled, towards
+from analysis.measures import JOINT, Finding, Measure, MissingError
+from analysis.prepared import principal_scores
+from analysis.reference import Phi, Reference
 from analysis.results import COLUMNS, PROPERTIES
-from analysis.smoothness import STEPS, path_shape
-from analysis.subject import Factors, Phi, Subject, array, median, tail
-from datamodules.base import Factor, FactorKind
+from analysis.subject import Factors, Subject
 from paradigms.contract import GenerativeModel, LatentCandidate
 
 Array = NDArray[np.float64]
@@ -28,9 +27,14 @@ MEMORY = 1 << 30
 """Bytes of recorded values held at a time."""
 
 CHANCE = "at its best the measure gives no more than by chance"
-POOR = "the model's best images are no more real than cross-fades of real ones: too poor to judge"
-HOLES = "its worst images, one in twenty, are no more real than the worst cross-fades of real ones"
-UNPAIRED = "layers of an unconditional diffusion model cannot be injected: other noise breaks the picture"
+
+MEASURES = tuple(
+    found
+    for module in (density, smoothness, organization, relevance)
+    for found in vars(module).values()
+    if isinstance(found, Measure)
+)
+"""Every measure, in the order of the properties and within each as its file has them."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Examination:
         pictures: Example images (R, columns, C, H, W) by (candidate, property).
         images: (n, C, H, W), the images whose values were recorded.
         scores: Principal scores (n, k) of each candidate's recorded values.
-        factor_values: Factors of ``images`` as read from φ.
+        factor_values: Factors of ``images`` as read from the first φ.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -53,217 +57,172 @@ class Examination:
 
 
 class Examiner:
-    """Measures the candidates of one subject and collects the rows."""
+    """Measures the candidates of one subject and collects the rows.
 
-    def __init__(self, subject: Subject) -> None:
+    Args:
+        subject: The model and its images.
+        phis: Feature spaces by name; the verdicts come from the first.
+    """
+
+    def __init__(self, subject: Subject, phis: Mapping[str, Phi]) -> None:
         self.subject = subject
-        self.n, self.seed = subject.n, subject.seed
+        self.references = [Reference(subject, phi, name) for name, phi in phis.items()]
         self.result = Examination()
-
-    def row(
-        self, candidate: LatentCandidate, prop: str, estimator: str, estimate: Estimate | None, **more: Any
-    ) -> None:
-        """Add a tidy row; without an estimate it is ``n/a`` with its reason."""
-        if estimate and not estimate.ceiling > estimate.null:
-            estimate, more = None, more | {"status": "n/a", "reason": CHANCE}
-        row: dict[str, Any] = {
-            "candidate": candidate.name,
-            "kind": str(candidate.kind),
-            "property": prop,
-            "estimator": estimator,
-            "target": "all",
-            "protocol": "",
-            "n": self.n,
-            "seed": self.seed,
-            "status": "ok" if estimate else "n/a",
-            "reason": "",
-            "headline": False,
-        }
-        if estimate is None:
-            keys = ("value", "null", "ceiling", "score", "ci_low", "ci_high", "p_value")
-            row |= dict.fromkeys(keys, float("nan")) | {"verdict": "n/a"}
-        else:
-            score, low, high = (estimate.score(x) for x in (estimate.value, estimate.low, estimate.high))
-            row |= {"value": estimate.value, "null": estimate.null, "ceiling": estimate.ceiling}
-            row |= {"score": score, "ci_low": low, "ci_high": high, "p_value": estimate.p_value}
-            row["verdict"] = verdict(score, low, high, estimate.p_value)
-        self.result.rows.append(row | more)
-
-    def inject_all(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """O, E and C (n, 3, C, H, W) of each candidate that has valid pairs; O and E are generated once for all."""
-        found: dict[str, Tensor] = {}
-        for pairs in {id(p): p for p in map(self.subject.pairs, names) if p}.values():
-            own = [name for name in names if self.subject.pairs(name) is pairs]
-            images = inject(self.subject.model, pairs, [(name, 1.0) for name in own], "relevance")
-            found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
-        return found
-
-    def relevance(self, candidate: LatentCandidate, images: Tensor | None) -> float:
-        """S_T and S_1 from O, E and C (n, 3, C, H, W), in total and per role; returns S_T."""
-        pairs = self.subject.pairs(candidate.name)
-        if images is None or pairs is None:
-            self.row(candidate, "relevance", "S_T", None, headline=True, reason=UNPAIRED)
-            return float("nan")
-        features = self.subject.features(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        o, e, c = (array(features[:, i]) for i in range(3))
-        self.result.pictures[candidate.name, "relevance"] = images[:8]
-        of_o, of_e, of_c = (self.subject.support.realism(features[:, i]) for i in range(3))
-        better = (self.subject.cross_fade, of_o, of_e)
-        broken = self.subject.able and all(_greater(x, of_c) < SIGNIFICANT for x in better)
-        status = {"status": "breaks", "reason": "less real than O, than E and than cross-fades"} if broken else {}
-        total = self._effects(candidate, o, e, c, "all", pairs.protocol, status)
-        if self.subject.readout and self.subject.factors:
-            for role in {factor.role: None for factor in self.subject.factors.spec}:
-                of_o, of_e, of_c = (self.subject.readout.embed(x, role) for x in (o, e, c))
-                self._effects(candidate, of_o, of_e, of_c, str(role), pairs.protocol, {})
-        return total
-
-    def _effects(
-        self, candidate: LatentCandidate, o: Array, e: Array, c: Array, target: str, protocol: str, status: Any
-    ) -> float:
-        distances = squared_distances(o, e, c)
-        if distances[:, 0].mean() < 1e-12:
-            more = {"target": target, "protocol": protocol, "headline": target == "all"}
-            self.row(candidate, "relevance", "S_T", None, reason="O and E are equal", **more)
-            return 0.0
-        for estimator, statistic in (("S_T", total_effect), ("S_1", sufficiency)):
-            low, high = bootstrap(statistic, distances, self.seed)
-            estimate = Estimate(float(statistic(distances)), 0.0, 1.0, low, high)
-            headline = target == "all" and estimator == "S_T"
-            shown = {"target": target, "protocol": protocol, "headline": headline} | (status if headline else {})
-            self.row(candidate, "relevance", estimator, estimate, **shown)
-        return float(total_effect(distances))
-
-    def density(self, candidate: LatentCandidate, values: Tensor, total: float) -> None:
-        """Realism of images whose value is a fresh draw of the candidate's distribution."""
-        subject, name = self.subject, candidate.name
-        if name in subject.inputs:
-            fresh = subject.model.draw(self.n, subject.generator_of(name))[name]
-        else:
-            fresh = GaussianValues(values).draw(self.n, subject.generator_of(name))
-        images = replace_value(subject.model, subject.inputs, name, fresh, f"{name}: density")
-        self.result.pictures[name, "density"] = images[:24].unflatten(0, (-1, 8))
-        if not subject.able:
-            self.row(candidate, "density", "realism_median", None, headline=True, reason=POOR)
-            return
-        features = subject.features(images)
-        realism = subject.support.realism(features)
-        reason = f"it does not move the image: S_T {total:.2f}"
-        status = {"status": "vacuous", "reason": reason} if total < STILL else {}
-        low, high = bootstrap(median, realism, self.seed)
-        value, null, ceiling = (float(np.median(x)) for x in (realism, subject.cross_fade, subject.best))
-        estimate = Estimate(value, null, ceiling, low, high, _greater(realism, subject.cross_fade))
-        self.row(candidate, "density", "realism_median", estimate, headline=True, **status)
-        headline = self.result.rows[-1]
-        low, high = bootstrap(tail, realism, self.seed)
-        value, null, ceiling = (float(tail(x)) for x in (realism, subject.cross_fade, subject.real))
-        self.row(candidate, "density", "realism_5%", Estimate(value, null, ceiling, low, high), **status)
-        if self.result.rows[-1]["verdict"] == "X" and headline["verdict"] == "V" and not status:
-            headline |= {"verdict": "~", "status": "holes", "reason": HOLES}
-
-    def smoothness(self, candidate: LatentCandidate, total: float) -> None:
-        """Continuity of walks from O's value to E's, times the realism along them."""
-        subject, name = self.subject, candidate.name
-        pairs = subject.pairs(name)
-        if pairs is None or total < STILL or not subject.able:
-            reason, status = POOR, "n/a"
-            if pairs is None:
-                reason = UNPAIRED
-            elif total < STILL:
-                reason, status = "vacuous: it does not move the image, so there is no path", "vacuous"
-            self.row(candidate, "smoothness", "continuity", None, headline=True, reason=reason, status=status)
-            return
-        paths = max(4, self.n // 8)
-        plan = [(name, step / STEPS) for step in range(1, STEPS + 1)]
-        images = inject(subject.model, pairs.first(paths), plan, f"{name}: smoothness")
-        images = torch.cat([images[:, :1], images[:, 2:]], dim=1)
-        self.result.pictures[name, "smoothness"] = images[:4]
-        flat = subject.features(images.flatten(0, 1))
-        shape = path_shape(array(flat).reshape(paths, STEPS + 1, -1))
-        realism = median(subject.support.realism(flat).reshape(paths, STEPS + 1))
-        null, best = float(np.median(subject.cross_fade)), float(np.median(subject.best))
-
-        def value(samples: Array) -> Array:
-            real = np.clip((median(samples[..., 1]) - null) / (best - null), 0, 1)
-            return np.asarray(samples[..., 0].mean(axis=-1) * real)
-
-        samples = np.stack([shape["continuity"], realism], axis=1)
-        low, high = bootstrap(value, samples, self.seed)
-        estimate = Estimate(float(value(samples)), 0.0, subject.smoothest, low, high)
-        more = {"protocol": pairs.protocol, "n": paths}
-        self.row(candidate, "smoothness", "continuity_times_realism", estimate, headline=True, **more)
-
-    def organization(self, candidate: LatentCandidate, values: Tensor, gram_phi: Array) -> None:
-        """Whether similarity of values mirrors similarity of images; and linear probes of the factors."""
-        flat = values.float().flatten(1)
-        flat = flat - flat.mean(0)
-        gram, name = array(flat @ flat.T), candidate.name
-        if np.trace(gram) < 1e-9:
-            self.row(candidate, "organization", "rsa", None, headline=True, reason="its value never changes")
-            return
-        for estimator, similarity in organization.similarities(gram, gram_phi).items():
-            estimate = organization.calibrated(similarity, self.subject.organized[estimator], self.seed)
-            self.row(candidate, "organization", estimator, estimate, headline=estimator == "rsa")
-        distances = np.add.outer(np.diag(gram), np.diag(gram)) - 2 * gram
-        nearest = np.argsort(distances[:4], axis=1)[:, :8]
-        self.result.pictures[name, "organization"] = self.result.images[torch.as_tensor(nearest)]
-        self.result.scores[name] = scores = organization.principal_scores(gram, min(64, self.n // 4))
-        if self.subject.factors is not None:
-            for factor, target in zip(self.subject.factors.spec, self.result.factor_values, strict=True):
-                self._probe(candidate, factor, scores, target)
-
-    def _probe(self, candidate: LatentCandidate, factor: Factor, scores: Array, target: Array) -> None:
-        """Linear probe of one factor on the principal scores, against shuffled labels."""
-        classes = factor.kind is FactorKind.CATEGORICAL
-        target = target[:, 0] if classes else target
-        if classes and len(np.unique(target)) < 2:
-            reason = "all generated images are of one class"
-            self.row(candidate, "organization", "probe", None, target=factor.name, reason=reason)
-            return
-        estimate = organization.probe(scores, target, classes=classes, seed=self.seed)
-        self.row(candidate, "organization", "probe", estimate, target=factor.name)
+        self.permuted: list[tuple[dict[str, Any], Estimate]] = []
 
     def run(self, names: Sequence[str], properties: Collection[str]) -> Examination:
-        """Measure the candidates ``names``; what moves the image at all is measured for every property."""
-        subject = self.subject
-        recorded = subject.model.draw(self.n, subject.generator)
-        injected = self.inject_all(names)
+        """Measure the candidates ``names`` for ``properties``."""
+        subject, result = self.subject, self.result
+        injected, controls = self._inject(names)
         for group in self._groups(names):
             what = f"record {group[0]}…{group[-1]}"
-            self.result.images, values = record_all(subject.model, recorded, group, what)
-            features = array(subject.features(self.result.images))
-            gram_phi = organization.centred_gram(features)
-            if subject.readout:
-                self.result.factor_values = subject.readout.read(features)
+            result.images, values = record_all(subject.model, subject.recorded, group, what)
+            twins: Mapping[str, Tensor] = {}
+            if subject.twin is not None:
+                twins = record_all(subject.twin, subject.recorded, group, f"{what} of the untrained twin")[1]
+            recorded = [reference.features(result.images) for reference in self.references]
             for name in group:
                 candidate = subject.model.candidates[name]
-                total = self.relevance(candidate, injected.get(name))
-                if "density" in properties:
-                    self.density(candidate, values[name], total)
-                if "smoothness" in properties:
-                    self.smoothness(candidate, total)
-                if "organization" in properties:
-                    self.organization(candidate, values[name], gram_phi)
-        self.result.rows = [row for row in self.result.rows if row["property"] in properties]
-        return self.result
+                more = (twins.get(name), injected.get(name), controls.get(name))
+                trials = Trials(subject, candidate, values[name], *more)
+                for reference, features in zip(self.references, recorded, strict=True):
+                    self._measure(Evidence(trials, reference, features), properties)
+                self._illustrate(trials, properties)
+        if (readout := self.references[0].readout) is not None:
+            result.factor_values = readout.read(recorded[0])
+        self._adjust()
+        return result
+
+    def _measure(self, evidence: Evidence, properties: Collection[str]) -> None:
+        """All measures of one candidate in one feature space."""
+        main = evidence.reference is self.references[0]
+        for prop in properties:
+            guards: list[tuple[Measure, dict[str, Any]]] = []
+            headline: dict[str, Any] = {}
+            for measure in (m for m in MEASURES if m.property == prop):
+                for row in self._rows(measure, evidence):
+                    whole = row["target"] == "all" and row["timestep"] == JOINT and row["view"] in ("", "flat")
+                    row["headline"] = measure.headline and whole and main
+                    if measure.headline and whole:
+                        headline = row
+                    elif measure.guard:
+                        guards.append((measure, row))
+                    self.result.rows.append(row)
+            for guard, row in guards:
+                contradicts = row["verdict"] == "X" or row["ci_high"] < guard.floor
+                if contradicts and headline["verdict"] == "V" and headline["status"] == "ok":
+                    headline |= {"verdict": "~", "status": guard.guard, "reason": guard.caution}
+
+    def _rows(self, measure: Measure, evidence: Evidence) -> Iterator[dict[str, Any]]:
+        """Tidy rows of one measure; one that is ``n/a`` where something that it needs is missing."""
+        candidate = evidence.trials.candidate
+        try:
+            for need in measure.needs:
+                getattr(evidence, need)
+            for finding in measure.find(evidence):
+                yield self._row(measure, evidence, candidate, finding)
+        except MissingError as missing:
+            row = self._blank(measure, evidence, candidate)
+            yield row | {"status": missing.status, "reason": missing.reason}
+
+    def _row(
+        self, measure: Measure, evidence: Evidence, candidate: LatentCandidate, finding: Finding
+    ) -> dict[str, Any]:
+        estimate = finding.estimate
+        row = self._blank(measure, evidence, candidate)
+        row |= {"target": finding.target, "protocol": finding.protocol}
+        row |= {"view": finding.view, "timestep": finding.timestep, "n": finding.n or evidence.n}
+        if not (estimate.ceiling > estimate.null if measure.higher_is_better else estimate.ceiling < estimate.null):
+            return row | {"reason": CHANCE}
+        score, low, high = estimate.scores()
+        row |= {"value": estimate.value, "null": estimate.null, "ceiling": estimate.ceiling}
+        row |= {"score": score, "ci_low": low, "ci_high": high, "p_value": estimate.p_value}
+        row |= {"status": finding.status, "reason": finding.reason}
+        row["verdict"] = verdict(score, low, high, estimate.p_value)
+        if estimate.permuted:
+            self.permuted.append((row, estimate))
+        return row
+
+    def _blank(self, measure: Measure, evidence: Evidence, candidate: LatentCandidate) -> dict[str, Any]:
+        """A row without a number."""
+        numbers = ("value", "null", "ceiling", "score", "ci_low", "ci_high", "p_value", "p_adjusted", "p_max")
+        return dict.fromkeys(numbers, float("nan")) | {
+            "candidate": candidate.name,
+            "kind": str(candidate.kind),
+            "property": measure.property,
+            "estimator": measure.estimator,
+            "phi": evidence.reference.name,
+            "target": "all",
+            "protocol": evidence.protocol if measure.property in ("relevance", "smoothness") else "",
+            "view": "",
+            "timestep": JOINT,
+            "n": evidence.n,
+            "seed": evidence.seed,
+            "status": "n/a",
+            "reason": "",
+            "headline": False,
+            "verdict": "n/a",
+        }
+
+    def _adjust(self) -> None:
+        """Judge p-values together: headlines by Holm, and where permutations are shared, by the largest of them."""
+        main = [row for row in self.result.rows if row["headline"]]
+        for row, p_value in zip(main, holm([row["p_value"] for row in main]), strict=True):
+            row["p_adjusted"] = float(p_value)
+            if row["verdict"] != "n/a" and p_value >= 0:
+                judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
+                row["verdict"] = judged if judged == "X" else row["verdict"]
+        families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
+        for row, estimate in self.permuted:
+            families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))
+        for family in families.values():
+            values = np.array([estimate.value for _row, estimate in family])
+            adjusted = max_statistic(values, np.array([estimate.permuted for _row, estimate in family]))
+            for (row, _estimate), p_value in zip(family, adjusted, strict=True):
+                row["p_max"] = float(p_value)
+
+    def _inject(self, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """O, E and C of each candidate that has valid pairs, and the controls of an eighth of the pairs."""
+        found: dict[str, Tensor] = {}
+        controls: dict[str, Tensor] = {}
+        few = max(4, self.subject.n // 8)
+        for pairs in {id(p): p for p in map(self.subject.pairs, names) if p}.values():
+            own = [name for name in names if self.subject.pairs(name) is pairs]
+            images = inject(self.subject.model, pairs, [(name, towards(1)) for name in own], "relevance")
+            found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
+            plan = [(name, move) for name in own for move in (shuffled, matched_noise)]
+            images = inject(self.subject.model, pairs.first(few), plan, "controls")
+            controls |= {name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, name in enumerate(own)}
+        return found, controls
+
+    def _illustrate(self, trials: Trials, properties: Collection[str]) -> None:
+        """Examples of what was measured; images that no measure asked for are not made."""
+        pictures, name, made = self.result.pictures, trials.name, vars(trials)
+        self.result.scores[name] = principal_scores(trials.gram, min(64, self.subject.n // 4))
+        if trials.injected is not None and "relevance" in properties:
+            pictures[name, "relevance"] = trials.injected[:8]
+        if "fresh" in made:
+            pictures[name, "density"] = trials.fresh[:24].unflatten(0, (-1, 8))
+        if "walks" in made:
+            pictures[name, "smoothness"] = trials.walks[:4]
+        if "organization" in properties:
+            gram = trials.gram
+            distances = np.add.outer(np.diag(gram), np.diag(gram)) - 2 * gram
+            nearest = np.argsort(distances[:4], axis=1)[:, :8]
+            pictures[name, "organization"] = self.result.images[torch.as_tensor(nearest)]
 
     def _groups(self, names: Sequence[str]) -> Iterator[list[str]]:
         """Candidates whose recorded values fit in memory together."""
         group: list[str] = []
         used = 0
         for name in names:
-            size = 4 * self.n * int(np.prod(self.subject.model.candidates[name].shape))
+            size = 4 * self.subject.n * int(np.prod(self.subject.model.candidates[name].shape))
             if group and used + size > MEMORY:
                 yield group
                 group, used = [], 0
             group.append(name)
             used += size
         yield group
-
-
-def _greater(a: Array, b: Array) -> float:
-    """p-value of ``a`` being larger than ``b`` (Mann & Whitney 1947)."""
-    return float(mannwhitneyu(a, b, alternative="greater").pvalue)
 
 
 def measure_model(
@@ -303,8 +262,8 @@ def measure_model(
                 raise ValueError(f"{argument}: {name!r} is none of {', '.join(known)}")
         if not given:
             raise ValueError(f"{argument}: give at least one of {', '.join(known)}")
-    subject = Subject(model, images, phi, None if factors is None else Factors.of(factors), n, seed)
+    subject = Subject(model, images, None if factors is None else Factors.of(factors), n, seed)
     name = type(model).__name__.lower()
-    rows = pd.DataFrame(Examiner(subject).run(names, wanted).rows)
+    rows = pd.DataFrame(Examiner(subject, {"phi": phi}).run(names, wanted).rows)
     rows = rows.assign(cell=name, paradigm=name, data="", bottleneck=0)
     return rows[list(COLUMNS)].astype(dict(COLUMNS))

@@ -3,7 +3,7 @@
 The model works where it is; images and values come back to the CPU, where they are measured.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from paradigms.contract import Edit, GenerativeModel, Inputs, Kind, LatentCandid
 
 ROWS = 256
 """Most images of one batched generation."""
+
+Move = Callable[[Tensor, Tensor, Path], Tensor]
+"""(O's value, E's value (M, …), how to walk between the two) → the value to set in O."""
 
 
 def split_inputs(inputs: Inputs, size: int) -> list[dict[str, Tensor]]:
@@ -89,13 +92,33 @@ def draw_pairs(model: GenerativeModel, n: int, generator: torch.Generator) -> tu
     return independent, Pairs(o, {**e, **noise}, "shared")
 
 
-def inject(model: GenerativeModel, pairs: Pairs, plan: Sequence[tuple[str, float]], what: str) -> Tensor:
-    """O, E, and O with its value of one candidate moved towards E's, in batched generations.
+def towards(alpha: float) -> Move:
+    """The move from O's value to the point at ``alpha`` on the way to E's; 1 injects E's value."""
+    return lambda o, e, path: walk(o, e, alpha, path)
+
+
+def shuffled(o: Tensor, e: Tensor, path: Path) -> Tensor:
+    """E's value with each channel in another's place, or each place where there is one channel: a control."""
+    channel = -3 if e.ndim > 3 else -1
+    dims = (channel,) if e.shape[channel] > 1 else (-2, -1) if e.ndim > 3 else (-1,)
+    # Rolled by half of their number, so that none stays.
+    return e.roll([max(1, e.shape[dim] // 2) for dim in dims], dims)
+
+
+def matched_noise(o: Tensor, e: Tensor, path: Path) -> Tensor:
+    """Gaussian noise with the mean and the variance of each channel of E's value, of a vector's whole: a control."""
+    dims = (-2, -1) if e.ndim > 3 else (-1,)
+    normal = torch.randn(e.shape, generator=torch.Generator().manual_seed(0)).to(e)
+    return normal * e.std(dims, keepdim=True, unbiased=False) + e.mean(dims, keepdim=True)
+
+
+def inject(model: GenerativeModel, pairs: Pairs, plan: Sequence[tuple[str, Move]], what: str) -> Tensor:
+    """O, E, and O with its value of one candidate moved with regard to E's, in batched generations.
 
     Args:
         model: Generates.
         pairs: N pairs.
-        plan: Which candidates to move, and how far: ``("h", 1.0)`` injects E's value of h into O.
+        plan: Which candidates to move, and how: ``("h", towards(1))`` injects E's value of h into O.
         what: Name of the progress bar.
 
     Returns:
@@ -111,21 +134,21 @@ def inject(model: GenerativeModel, pairs: Pairs, plan: Sequence[tuple[str, float
     return torch.cat(images)
 
 
-def _inject_batch(model: GenerativeModel, o: Inputs, e: Inputs, plan: Sequence[tuple[str, float]], m: int) -> Tensor:
+def _inject_batch(model: GenerativeModel, o: Inputs, e: Inputs, plan: Sequence[tuple[str, Move]], m: int) -> Tensor:
     """Rows in blocks of m: O, E, then one block for each entry of the plan; (2 + len(plan), m, C, H, W)."""
     blocks = {name: [o[name], e[name]] + [o[name]] * len(plan) for name in o}
-    inside: dict[str, list[tuple[int, float]]] = {}
-    for block, (name, alpha) in enumerate(plan, start=2):
+    inside: dict[str, list[tuple[int, Move]]] = {}
+    for block, (name, move) in enumerate(plan, start=2):
         if name in o:
-            blocks[name][block] = walk(o[name], e[name], alpha, model.candidates[name].path)
+            blocks[name][block] = move(o[name], e[name], model.candidates[name].path)
         else:
-            inside.setdefault(name, []).append((block, alpha))
+            inside.setdefault(name, []).append((block, move))
 
-    def editor(candidate: LatentCandidate, moves: Sequence[tuple[int, float]]) -> Edit:
+    def editor(candidate: LatentCandidate, moves: Sequence[tuple[int, Move]]) -> Edit:
         def edit(activations: Tensor, _step: int) -> Tensor:
             from_o, from_e = activations[:m], activations[m : 2 * m]
-            for block, alpha in moves:
-                activations[block * m : (block + 1) * m] = walk(from_o, from_e, alpha, candidate.path)
+            for block, move in moves:
+                activations[block * m : (block + 1) * m] = move(from_o, from_e, candidate.path)
             return activations
 
         return edit

@@ -46,7 +46,8 @@ def measure(config: DictConfig, run: Path) -> None:
         raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
     trained = OmegaConf.load(run / "config.yaml")
     manifest = json.loads((run / "manifest.json").read_text())
-    paradigm = instantiate(trained.paradigm, _convert_="all")
+    torch.manual_seed(trained.seed)
+    paradigm, twin = (instantiate(trained.paradigm, _convert_="all") for _ in range(2))
     try:
         paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
     except (RuntimeError, SafetensorError) as error:
@@ -57,10 +58,12 @@ def measure(config: DictConfig, run: Path) -> None:
         torch.set_num_threads(config.threads)
     if config.accelerator != "cpu" and torch.cuda.is_available():
         paradigm.to("cuda")
+        twin.to("cuda")
     data: ImageDataModule = instantiate(trained.data)
     print(f"{run}: measuring {len(paradigm.model.candidates)} latent candidates")
     started = time.perf_counter()
-    phi = instantiate(config.phi)(data=data, cache=Path(config.data_dir))
+    cache = Path(config.data_dir)
+    phis = {name: instantiate(phi)(data=data, cache=cache) for name, phi in config.phi.items()}
     test = data.splits["test"].subset(torch.arange(min(REAL_IMAGES, len(data.splits["test"].pixels))))
     factors = Factors(test.values, data.factors, data.render) if data.factors else None
     n = config.measure.n
@@ -71,25 +74,27 @@ def measure(config: DictConfig, run: Path) -> None:
             f"data={manifest['data']} has {len(test.pixels)} test images, fewer than {SMALLEST}: give more images, "
             f"or a larger test share in data.split"
         )
-    subject = Subject(paradigm.model, to_float(test.pixels), phi, factors, n, trained.seed)
-    result = Examiner(subject).run(list(paradigm.model.candidates), PROPERTIES)
+    subject = Subject(paradigm.model, to_float(test.pixels), factors, n, trained.seed, twin.model)
+    examiner = Examiner(subject, phis)
+    result = examiner.run(list(paradigm.model.candidates), PROPERTIES)
+    reference = examiner.references[0]
     rows = pd.DataFrame(result.rows).assign(**{k: manifest[k] for k in ("cell", "paradigm", "data", "bottleneck")})
     _figures(result, run / "figures")
     points = _points(result, data)
     points.to_parquet(run / "points.parquet", index=False)
-    accuracy = subject.readout.accuracy if subject.readout else {}
+    accuracy = reference.readout.accuracy if reference.readout else {}
     kinds = {factor.name: str(factor.kind) for factor in data.factors}
     measurement = {
         "n": n,
         "settings": settings(config),
         "seconds": time.perf_counter() - started,
         "realism": {
-            "real": float(np.median(subject.real)),
-            "best": float(np.median(subject.best)),
-            "cross_fade": float(np.median(subject.cross_fade)),
+            "real": float(np.median(reference.real)),
+            "best": float(np.median(reference.at_best)),
+            "cross_fade": float(np.median(reference.cross_fade)),
         },
         "phi": {
-            "name": config.phi._target_.rsplit(".", 1)[-1],
+            "name": reference.name,
             "accuracy": accuracy,
             "kind": kinds,
             "metric": {k: "accuracy" if kind == FactorKind.CATEGORICAL else "R2" for k, kind in kinds.items()},

@@ -1,178 +1,58 @@
-"""Organization: similarity between two points mirrors perceived similarity."""
+"""Organization: similarity between two points mirrors perceived similarity; points in between are mixtures.
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+The functions on arrays are in :mod:`analysis.similarity`, :mod:`analysis.probes` and :mod:`analysis.disentanglement`;
+here they are given nulls, ceilings and intervals.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist, squareform
-from scipy.stats import rankdata
-from sklearn.linear_model import RidgeClassifierCV, RidgeCV
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from analysis.calibration import PERMUTATIONS, Estimate, bootstrap, half_sample, permutation_p_value
+from analysis.calibration import (
+    PRESENT,
+    Estimate,
+    about,
+    bootstrap,
+    halves,
+    permutation_p_value,
+    permutations,
+)
+from analysis.disentanglement import beta_vae, dci, factor_vae, mig, modularity, of_modules, sap
+from analysis.measures import JOINT, Finding, measure
+from analysis.prepared import Similarity, centred_gram, principal_scores, similarities
+from analysis.probes import explicitness, linear_probe, probe_all
+from analysis.similarity import NEIGHBOURS, cka, information_imbalance, mixture, mutual_knn, rsa
+from analysis.smoothness import STEPS
+from analysis.subject import array
+
+if TYPE_CHECKING:
+    from analysis.evidence import Evidence
+
+__all__ = [
+    "beta_vae",
+    "cka",
+    "dci",
+    "factor_vae",
+    "information_imbalance",
+    "linear_probe",
+    "mig",
+    "mixture",
+    "modularity",
+    "mutual_knn",
+    "rsa",
+    "sap",
+]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-NEIGHBOURS = 10
-FOLDS = 5
+COMPONENTS = 64
+"""Most principal components that a probe is given, and never more than a quarter of the images."""
 
-
-def check_pair(x: Array, y: Array, at_least: int) -> None:
-    """Raise ``ValueError`` unless x and y are finite matrices of equally many, and enough, rows."""
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) < at_least:
-        raise ValueError(f"x and y must be (N, D) with the same N >= {at_least}, not {x.shape} and {y.shape}")
-    for name, values in (("x", x), ("y", y)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} must be finite: it holds NaN or infinite values")
-
-
-def centred_gram(x: Array) -> Array:
-    """Inner products (N, N) of the centred rows of ``x`` (N, D)."""
-    x = x - x.mean(0)
-    return x @ x.T
-
-
-@dataclass(frozen=True)
-class Similarity(ABC):
-    """A comparison of two spaces from matrices prepared once.
-
-    Permuting the images of one space, or leaving images out, only re-indexes the matrices.
-    """
-
-    x: Array
-    y: Array
-
-    @abstractmethod
-    def __call__(self, keep: Index, order: Index) -> float:
-        """Compare the images ``keep`` (M,) of y with the images ``order`` (M,) of x."""
-
-
-class RSA(Similarity):
-    """Representational similarity analysis, on matrices of distances; see :func:`rsa`."""
-
-    def __call__(self, keep: Index, order: Index) -> float:
-        """Rank correlation of the distances."""
-        above = np.triu_indices(len(keep), 1)
-        a = rankdata(self.x[np.ix_(order, order)][above])
-        b = rankdata(self.y[np.ix_(keep, keep)][above])
-        a, b = a - a.mean(), b - b.mean()
-        scale = np.sqrt((a @ a) * (b @ b))
-        return float(a @ b / scale) if scale > 0 else 0.0
-
-
-class CKA(Similarity):
-    """Debiased centred kernel alignment, on Gram matrices; see :func:`cka`."""
-
-    def __call__(self, keep: Index, order: Index) -> float:
-        """Ratio of unbiased HSIC estimates."""
-        a, b = self.x[np.ix_(order, order)], self.y[np.ix_(keep, keep)]
-        own = unbiased_hsic(a, a) * unbiased_hsic(b, b)
-        return unbiased_hsic(a, b) / float(np.sqrt(own)) if own > 0 else 0.0
-
-
-class MutualKNN(Similarity):
-    """Overlap of nearest neighbours, on matrices of distances; see :func:`mutual_knn`."""
-
-    k: int = NEIGHBOURS
-
-    def __call__(self, keep: Index, order: Index) -> float:
-        """Mean share of neighbours in common; among fewer images as many fewer, so that chance stays the same."""
-        k = max(1, round(self.k * len(keep) / len(self.x)))
-        a = neighbours(self.x[np.ix_(order, order)], k)
-        b = neighbours(self.y[np.ix_(keep, keep)], k)
-        return float((a & b).sum() / (k * len(keep)))
-
-
-def neighbours(distances: Array, k: int) -> NDArray[np.bool_]:
-    """(N, N) true where column j is among the k nearest others of row i, given distances (N, N)."""
-    distances = distances.copy()
-    np.fill_diagonal(distances, np.inf)
-    nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
-    found = np.zeros(distances.shape, dtype=bool)
-    np.put_along_axis(found, nearest, True, axis=1)
-    return found
-
-
-def unbiased_hsic(a: Array, b: Array) -> float:
-    """Unbiased estimate of the Hilbert-Schmidt independence criterion (Song et al. 2012, equation 5).
-
-    Args:
-        a: Gram matrix (N, N), N >= 4.
-        b: Gram matrix (N, N).
-    """
-    n = len(a)
-    a, b = a - np.diag(np.diag(a)), b - np.diag(np.diag(b))
-    total = (a * b).sum() + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 * (a.sum(0) @ b.sum(0)) / (n - 2)
-    return float(total / (n * (n - 3)))
-
-
-def _distances(x: Array) -> Array:
-    return np.asarray(squareform(pdist(x)))
-
-
-def _whole(n: int) -> tuple[Index, Index]:
-    return np.arange(n), np.arange(n)
-
-
-def rsa(x: Array, y: Array) -> float:
-    """Spearman correlation of the pairwise Euclidean distances in two spaces (Kriegeskorte et al. 2008).
-
-    In [-1, 1], 0 in expectation for unrelated spaces; symmetric; invariant under isometries and scalings of either.
-
-    Args:
-        x: (N, D).
-        y: (N, E), the same N images.
-
-    Raises:
-        ValueError: Shapes do not match, N < 4, or values are not finite.
-    """
-    check_pair(x, y, 4)
-    return RSA(_distances(x), _distances(y))(*_whole(len(x)))
-
-
-def cka(x: Array, y: Array) -> float:
-    """Debiased linear centred kernel alignment (Kornblith et al. 2019; debiased as in Murphy et al. 2024).
-
-    At most 1, 0 in expectation for unrelated spaces whatever their dimension; symmetric; invariant under isometries
-    and scalings of either. The biased form reads .99 on independent data at N = 64, D = 8192.
-
-    Args:
-        x: (N, D).
-        y: (N, E), the same N images.
-
-    Raises:
-        ValueError: Shapes do not match, N < 4, or values are not finite.
-    """
-    check_pair(x, y, 4)
-    return CKA(centred_gram(x), centred_gram(y))(*_whole(len(x)))
-
-
-def mutual_knn(x: Array, y: Array, k: int = NEIGHBOURS) -> float:
-    """Mean share of k nearest neighbours that two spaces have in common (Huh et al. 2024, appendix A).
-
-    In [0, 1], k/(N − 1) in expectation for unrelated spaces; symmetric; invariant under isometries and scalings.
-
-    Args:
-        x: (N, D).
-        y: (N, E), the same N images.
-        k: Number of neighbours, below N.
-
-    Raises:
-        ValueError: Shapes do not match, N <= k, or values are not finite.
-    """
-    check_pair(x, y, k + 1)
-    a, b = neighbours(_distances(x), k), neighbours(_distances(y), k)
-    return float((a & b).sum() / (k * len(x)))
-
-
-def similarities(gram_x: Array, gram_y: Array) -> dict[str, Similarity]:
-    """The three comparisons of two spaces, from the Gram matrices (N, N) of their centred values."""
-    x, y = (np.sqrt(np.maximum(np.add.outer(np.diag(g), np.diag(g)) - 2 * g, 0)) for g in (gram_x, gram_y))
-    return {"rsa": RSA(x, y), "cka_debiased": CKA(gram_x, gram_y), f"mutual_{NEIGHBOURS}nn": MutualKNN(x, y)}
+RESAMPLED = 12
+"""Halves and shuffles behind the interval and the null of a measure of disentanglement, which are slow to compute."""
 
 
 def calibrated(similarity: Similarity, ceiling: float, seed: int) -> Estimate:
@@ -183,71 +63,209 @@ def calibrated(similarity: Similarity, ceiling: float, seed: int) -> Estimate:
         ceiling: What the true factors reach.
         seed: Of permutations and halves.
     """
-    n = len(similarity.x)
-    rng = np.random.default_rng(seed)
-    everything = np.arange(n)
-    value = similarity(everything, everything)
-    permuted = np.array([similarity(everything, rng.permutation(n)) for _ in range(PERMUTATIONS)])
-    low, high = half_sample(lambda half: similarity(half, half), n, seed)
-    return Estimate(value, float(permuted.mean()), ceiling, low, high, permutation_p_value(value, permuted))
+    value = similarity.value()
+    permuted = similarity.permuted(permutations(similarity.n, seed))
+    low, high = about(value, similarity.subset(halves(similarity.n, seed)))
+    p_value = permutation_p_value(value, permuted)
+    return Estimate(value, float(permuted.mean()), ceiling, low, high, p_value, tuple(permuted.tolist()))
 
 
-def principal_scores(gram: Array, components: int) -> Array:
-    """Scores (N, ≤ components) on the principal axes, from the Gram matrix (N, N) of centred values."""
-    variances, axes = np.linalg.eigh(gram)
-    kept = np.argsort(variances)[::-1][:components]
-    kept = kept[variances[kept] > max(variances.max(), 0) * 1e-9]
-    return np.asarray(axes[:, kept] * np.sqrt(variances[kept]))
+def _compared(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
+    """One comparison of values and images: flattened, pooled over places, and at each sampling step."""
+    ceiling = evidence.reference.organized[estimator]
+    trials = evidence.trials
+    views = [(trials.gram, "flat", JOINT)]
+    if trials.has_places:
+        views.append((trials.pooled, "pooled", JOINT))
+    if trials.has_steps:
+        views += [(gram, "flat", t) for t, gram in enumerate(trials.stepwise)]
+    for gram, view, t in views:
+        similarity = similarities(gram, evidence.gram)[estimator]
+        yield Finding(calibrated(similarity, ceiling, evidence.seed), view=view, timestep=t)
 
 
-def linear_probe(x: Array, y: Array, *, classes: bool, seed: int = 0) -> Array:
-    """Cross-validated predictions of a factor from a value by ridge regression (Alain & Bengio 2016).
+@measure("organization", "rsa", "varies", headline=True)
+def of_distances(evidence: "Evidence") -> Iterator[Finding]:
+    """Rank correlation of the distances of values with those of images."""
+    yield from _compared(evidence, "rsa")
 
-    The penalty is chosen within the training folds.
 
-    Args:
-        x: Values (N, D).
-        y: Factor (N,) of class numbers, or (N, W) of its encoding.
-        classes: Whether the factor is categorical.
-        seed: Of the folds.
+@measure("organization", "cka_debiased", "varies")
+def of_kernels(evidence: "Evidence") -> Iterator[Finding]:
+    """Debiased CKA of values and images."""
+    yield from _compared(evidence, "cka_debiased")
 
-    Returns:
-        Predictions for images outside the training folds, of the shape of ``y``.
 
-    Raises:
-        ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, or a single class.
-    """
-    check_pair(x, y.reshape(len(y), -1), 2 * FOLDS)
-    penalties = np.logspace(-3, 4, 8)
+@measure("organization", f"mutual_{NEIGHBOURS}nn", "varies")
+def of_neighbours(evidence: "Evidence") -> Iterator[Finding]:
+    """Nearest neighbours that values and images have in common."""
+    yield from _compared(evidence, f"mutual_{NEIGHBOURS}nn")
+
+
+@measure("organization", "information_imbalance", "varies", higher_is_better=False)
+def of_ranks(evidence: "Evidence") -> Iterator[Finding]:
+    """How much of the images' order the nearest value tells; 1 where it tells nothing."""
+    x, y = principal_scores(evidence.trials.gram, evidence.n), evidence.recorded
+
+    def value(keep: Index) -> float:
+        return information_imbalance(x[keep], y[keep])[0]
+
+    found = value(np.arange(evidence.n))
+    low, high = about(found, np.array([value(half) for half in halves(evidence.n, evidence.seed, RESAMPLED)]))
+    yield Finding(Estimate(found, 1.0, evidence.reference.organized["information_imbalance"], low, high), view="flat")
+
+
+APART = "images halfway between two are no mixtures of them"
+
+
+@measure("organization", "mixture", "moves", guard="apart", floor=PRESENT, caution=APART)
+def of_midpoints(evidence: "Evidence") -> Iterator[Finding]:
+    """Betweenness times balance of the image halfway from O's value to E's; null: the midpoint of another pair."""
+    o, e, m = _ends_and_middle(evidence.walks)
+    mixed, best = _mixed(o, e, m), _mixed(*_ends_and_middle(evidence.reference.best_walks))
+    permuted = np.array([_mixed(o, e, m[order]).mean() for order in permutations(len(o), evidence.seed)])
+    low, high = bootstrap(lambda chosen: chosen.mean(axis=-1), mixed, evidence.seed)
+    value = float(mixed.mean())
+    p_value = permutation_p_value(value, permuted)
+    estimate = Estimate(value, float(permuted.mean()), float(best.mean()), low, high, p_value)
+    yield Finding(estimate, protocol=evidence.protocol, n=len(o))
+
+
+@measure("organization", "mixture_times_realism", "moves", "able")
+def of_real_midpoints(evidence: "Evidence") -> Iterator[Finding]:
+    """The same times the realism of the midpoint."""
+    mixed, best = (_mixed(*_ends_and_middle(walks)) for walks in (evidence.walks, evidence.reference.best_walks))
+    samples = np.stack([mixed, evidence.walk_realism[:, STEPS // 2]], axis=1)
+
+    def value(chosen: Array) -> Array:
+        return np.asarray(chosen[..., 0].mean(axis=-1) * evidence.reference.reality(chosen[..., 1]))
+
+    low, high = bootstrap(value, samples, evidence.seed)
+    estimate = Estimate(float(value(samples)), 0.0, float(best.mean()), low, high)
+    yield Finding(estimate, protocol=evidence.protocol, n=len(mixed))
+
+
+def _ends_and_middle(walks: Array) -> tuple[Array, Array, Array]:
+    """Features (P, D) at the start, the end and the middle of walks (P, K + 1, D)."""
+    return walks[:, 0], walks[:, STEPS], walks[:, STEPS // 2]
+
+
+def _mixed(o: Array, e: Array, m: Array) -> Array:
+    """Betweenness times balance (N,)."""
+    found = mixture(o, e, m)
+    return np.asarray(found["betweenness"] * found["balance"])
+
+
+def _scores(gram: Array) -> Array:
+    return principal_scores(gram, min(COMPONENTS, len(gram) // 4))
+
+
+def _quality(truth: Array, found: Array, *, classes: bool) -> Array:
+    """Accuracy of class numbers (…, N, 1), R² of encodings (…, N, W)."""
     if classes:
-        if len(np.unique(y)) < 2:
-            raise ValueError("y must hold at least two classes")
-        smallest = np.unique(y, return_counts=True)[1].min()
-        kind = StratifiedKFold if smallest >= FOLDS else KFold
-        model = make_pipeline(StandardScaler(), RidgeClassifierCV(penalties))
-        return np.asarray(cross_val_predict(model, x, y, cv=kind(FOLDS, shuffle=True, random_state=seed)))
-    model = make_pipeline(StandardScaler(), RidgeCV(penalties))
-    return np.asarray(cross_val_predict(model, x, y, cv=KFold(FOLDS, shuffle=True, random_state=seed)))
+        return np.asarray((truth == found).mean(axis=(-2, -1)))
+    spread = truth - truth.mean(axis=-2, keepdims=True)
+    return np.asarray(1 - ((truth - found) ** 2).sum((-1, -2)) / (spread**2).sum((-1, -2)))
 
 
-def probe(x: Array, y: Array, *, classes: bool, seed: int) -> Estimate:
-    """Accuracy of a linear probe, or its R² where the factor is no class, against the same probe of shuffled labels.
+def _probed(evidence: "Evidence", x: Array, against: Array | None = None) -> Iterator[tuple[str, Estimate]]:
+    """Linear probes of every factor on ``x`` (N, D), the null being shuffled labels, or the same probes ``against``."""
+    factors, labels = evidence.factors, evidence.labels
+    known = evidence.varying
+    targets, classes = [labels[i] for i in known], [evidence.is_class(factors[i]) for i in known]
+    order = np.random.default_rng(evidence.seed).permutation(evidence.n)
+    under_null = targets if against is not None else [target[order] for target in targets]
+    found = probe_all(x, targets, classes, evidence.seed)
+    chance = probe_all(x if against is None else against, under_null, classes, evidence.seed)
+    for i, is_class, *arrays in zip(known, classes, targets, found, under_null, chance, strict=True):
+        truth, guess, null_truth, null_guess = (a.reshape(evidence.n, -1).astype(np.float64) for a in arrays)
 
-    Args:
-        x: Values (N, D).
-        y: Factor (N,) of class numbers, or (N, W) of its encoding.
-        classes: Whether the factor is categorical.
-        seed: Of folds, shuffling and interval.
-    """
+        def value(both: Array, *, is_class: bool = is_class) -> Array:
+            return _quality(both[..., 0], both[..., 1], classes=is_class)
 
-    def quality(truth: Array, found: Array) -> Array:
-        if classes:
-            return np.asarray((truth == found).mean(axis=-1))
-        spread = truth - truth.mean(axis=-2, keepdims=True)
-        return np.asarray(1 - ((truth - found) ** 2).sum((-1, -2)) / (spread**2).sum((-1, -2)))
+        both = np.stack([truth, guess], axis=-1)
+        null = float(_quality(null_truth, null_guess, classes=is_class))
+        yield factors[i].name, Estimate(float(value(both)), null, 1.0, *bootstrap(value, both, evidence.seed))
 
-    found = linear_probe(x, y, classes=classes, seed=seed).reshape(y.shape)
-    shuffled = np.random.default_rng(seed).permutation(y)
-    null = quality(shuffled, linear_probe(x, shuffled, classes=classes).reshape(y.shape))
-    low, high = bootstrap(lambda both: quality(both[:, :, 0], both[:, :, 1]), np.stack([y, found], axis=1), seed)
-    return Estimate(float(quality(y, found)), float(null), 1.0, low, high)
+
+@measure("organization", "probe", "varies", "varying")
+def of_factors(evidence: "Evidence") -> Iterator[Finding]:
+    """Accuracy (classes) or R² of linear probes of each factor, against shuffled labels."""
+    trials = evidence.trials
+    views = [(trials.gram, "pca", JOINT)]
+    if trials.has_places:
+        views.append((trials.pooled, "pooled", JOINT))
+    if trials.has_steps:
+        views += [(trials.stepwise[t], "pca", t) for t in trials.probed_steps]
+    for gram, view, t in views:
+        for name, estimate in _probed(evidence, _scores(gram)):
+            yield Finding(estimate, name, view=view, timestep=t)
+
+
+@measure("organization", "probe_selectivity", "varies", "varying", "twin")
+def of_training(evidence: "Evidence") -> Iterator[Finding]:
+    """The same probes against those of the untrained twin's values: what training put there."""
+    twin = _scores(centred_gram(array(evidence.twin.float().flatten(1))))
+    for name, estimate in _probed(evidence, _scores(evidence.trials.gram), twin):
+        yield Finding(estimate, name, view="pca")
+
+
+def _of_code(
+    evidence: "Evidence", score: Callable[[Array, Index], float], number: int = RESAMPLED
+) -> Iterator[Finding]:
+    """A measure of disentanglement, against codes of other images in ``number`` permutations, and in as many halves."""
+    codes, classes = evidence.code, evidence.classes
+
+    def value(code_rows: Index, class_rows: Index) -> float:
+        chosen = classes[class_rows]
+        return score(codes[code_rows], chosen[:, (chosen != chosen[0]).any(axis=0)])
+
+    everything = np.arange(evidence.n)
+    found = value(everything, everything)
+    orders = permutations(evidence.n, evidence.seed)[:number]
+    permuted = np.array([value(everything, order) for order in orders])
+    low, high = about(found, np.array([value(half, half) for half in halves(evidence.n, evidence.seed, number)]))
+    p_value = permutation_p_value(found, permuted)
+    yield Finding(Estimate(found, float(permuted.mean()), 1.0, low, high, p_value), view="flat")
+
+
+@measure("organization", "mig", "code", "classes", "varies")
+def gap_of_information(evidence: "Evidence") -> Iterator[Finding]:
+    """Mutual information gap."""
+    yield from _of_code(evidence, mig)
+
+
+@measure("organization", "sap", "code", "classes", "varies")
+def gap_of_attributes(evidence: "Evidence") -> Iterator[Finding]:
+    """Separated attribute predictability."""
+    yield from _of_code(evidence, sap)
+
+
+@measure("organization", "dci_disentanglement", "code", "classes", "varies")
+def of_importances(evidence: "Evidence") -> Iterator[Finding]:
+    """Disentanglement of DCI, by its fast importances."""
+    yield from _of_code(evidence, lambda codes, classes: dci(codes, classes, fast=True)["disentanglement"])
+
+
+@measure("organization", "modularity", "code", "classes", "varies")
+def by_modules(evidence: "Evidence") -> Iterator[Finding]:
+    """Modularity."""
+    yield from _of_code(evidence, of_modules)
+
+
+@measure("organization", "explicitness", "code", "classes", "varies")
+def by_classes(evidence: "Evidence") -> Iterator[Finding]:
+    """Explicitness."""
+    yield from _of_code(evidence, explicitness, number=4)
+
+
+@measure("organization", "factor_vae", "code", "classes", "varies")
+def of_fixed_factors(evidence: "Evidence") -> Iterator[Finding]:
+    """FactorVAE score."""
+    yield from _of_code(evidence, factor_vae)
+
+
+@measure("organization", "beta_vae", "code", "classes", "varies")
+def of_differences(evidence: "Evidence") -> Iterator[Finding]:
+    """β-VAE score."""
+    yield from _of_code(evidence, beta_vae)

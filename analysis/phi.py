@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
@@ -40,6 +42,27 @@ def random_features(data: ImageDataModule, cache: Path, seed: int = 0) -> ConvFe
     """Control: an untrained network (``cache`` is not used)."""
     torch.manual_seed(seed)
     return ConvFeatures(data.channels).eval()
+
+
+def pixel(data: ImageDataModule, cache: Path) -> Callable[[Tensor], Tensor]:
+    """Control: the images themselves (neither ``data`` nor ``cache`` is used)."""
+    return pixels
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Pixels (N, D) of images (N, C, H, W) in [-1, 1], averaged down to at most 32 × 32.
+
+    A vector's length is its image's root mean square, at most 1, and the distance of two is that of their difference.
+    """
+    pooled = averaged(images, 32).flatten(1)
+    return pooled / math.sqrt(pooled.shape[1])
+
+
+def averaged(maps: Tensor, grid: int) -> Tensor:
+    """Maps (N, C, H, W) averaged down to at most ``grid`` × ``grid`` positions."""
+    height, width = maps.shape[-2:]
+    pooled: Tensor = F.adaptive_avg_pool2d(maps, (min(grid, height), min(grid, width)))
+    return pooled
 
 
 def labeller(data: ImageDataModule, cache: Path, seed: int = 0, epochs: int = 6) -> ConvFeatures:
@@ -100,6 +123,9 @@ def _loss(outputs: Tensor, values: Tensor, factors: Sequence[Factor]) -> Tensor:
 class Readout:
     """Linear readings of the factors from φ, fitted on half of the real images and judged on the other half.
 
+    Ridge regressions on the encoded factors, a class being the largest of its columns. Leave-one-out errors choose
+    the penalty of each column, from a range that is right as it stands since φ is bounded.
+
     Args:
         features: φ of real images (N, D).
         values: Their factors (N, K).
@@ -107,30 +133,37 @@ class Readout:
 
     Attributes:
         accuracy: Held-out accuracy (categorical) or R² (others, averaged over (cos, sin)) of each factor.
+        error: Held-out error rate of each factor: 1 − accuracy, or 1 − R² and at most 1.
     """
 
     def __init__(self, features: Array, values: Tensor, factors: Sequence[Factor]) -> None:
         self.factors = factors
-        self.models = []
-        self.accuracy: dict[str, float] = {}
         half = len(features) // 2
-        for k, factor in enumerate(factors):
-            classes = factor.kind is FactorKind.CATEGORICAL
-            target = values[:, k].numpy() if classes else factor.encode(values[:, k]).numpy()
-            model = RidgeClassifierCV(np.logspace(-4, 2, 7)) if classes else RidgeCV(np.logspace(-4, 2, 7))
-            model.fit(features[:half], target[:half])
-            self.accuracy[factor.name] = float(model.score(features[half:], target[half:]))
-            self.models.append(model)
+        targets = encode(values, factors).double().numpy()
+        # One fit for all columns: the features are decomposed once, which is what takes time.
+        self.model = RidgeCV(np.logspace(-6, 2, 9), alpha_per_target=True).fit(features[:half], targets[:half])
+        self.accuracy: dict[str, float] = {}
+        for k, (factor, part) in enumerate(zip(factors, self.read(features[half:]), strict=True)):
+            if factor.kind is FactorKind.CATEGORICAL:
+                self.accuracy[factor.name] = float(np.mean(part[:, 0] == values[half:, k].numpy()))
+            else:
+                self.accuracy[factor.name] = float(r2_score(factor.encode(values[half:, k]).numpy(), part))
+        self.error = {name: min(1.0, 1 - accuracy) for name, accuracy in self.accuracy.items()}
 
     def read(self, features: Array) -> list[Array]:
-        """Class numbers (N,) of categorical factors, encodings (N, width) of the others."""
-        return [np.asarray(model.predict(features)).reshape(len(features), -1) for model in self.models]
-
-    def embed(self, features: Array, role: str) -> Array:
-        """Encoded factors (N, W) of one role, as read from φ."""
-        parts = [
-            encode(torch.as_tensor(part), [factor]).numpy() if factor.kind is FactorKind.CATEGORICAL else part
-            for factor, part in zip(self.factors, self.read(features), strict=True)
-            if factor.role == role
+        """Class numbers (N, 1) of categorical factors, encodings (N, width) of the others."""
+        columns = self.model.predict(features).reshape(len(features), -1)
+        parts = np.split(columns, np.cumsum([factor.width for factor in self.factors])[:-1], axis=1)
+        return [
+            part.argmax(axis=1)[:, None].astype(np.float64) if factor.kind is FactorKind.CATEGORICAL else part
+            for factor, part in zip(self.factors, parts, strict=True)
         ]
-        return np.concatenate(parts, axis=1).astype(np.float64)
+
+    def encoded(self, features: Array) -> dict[str, Array]:
+        """Each factor as read from φ and encoded, (N, width): one-hot, (cos, sin), or the number itself."""
+        return {
+            factor.name: factor.encode(torch.as_tensor(part[:, 0])).double().numpy()
+            if factor.kind is FactorKind.CATEGORICAL
+            else part
+            for factor, part in zip(self.factors, self.read(features), strict=True)
+        }

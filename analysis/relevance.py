@@ -1,9 +1,16 @@
 """Relevance: a change in this space results in a notable change of the image."""
 
-from typing import TypedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis.calibration import SIGNIFICANT, STILL, Estimate, bootstrap, greater
+from analysis.measures import Finding, measure
+
+if TYPE_CHECKING:
+    from analysis.evidence import Evidence
 
 Array = NDArray[np.float64]
 
@@ -71,3 +78,108 @@ def effects(o: Array, e: Array, c: Array) -> Effects:
     if not distances[:, 0].any():
         raise ValueError("o and e must differ: their distance is 0 in every pair")
     return Effects(S_T=float(total_effect(distances)), S_1=float(sufficiency(distances)))
+
+
+def flips(o: Array, e: Array, c: Array) -> NDArray[np.bool_]:
+    """Whether a factor went over from O's to E's: whether C lies nearer to E than to O.
+
+    A third class is as far from both, and no flip. 0 in expectation where nothing is injected, 1 where all is carried.
+
+    Args:
+        o: The factor in the originals, encoded (one-hot, (cos, sin), or the number itself), (N, W).
+        e: The factor in the edits, (N, W).
+        c: The factor in O with E's value injected, (N, W).
+
+    Returns:
+        (N,).
+
+    Raises:
+        ValueError: Shapes differ or values are not finite.
+    """
+    distances = squared_distances(o, e, c)
+    return np.asarray(distances[:, 2] < distances[:, 1])
+
+
+EQUAL = 1e-12
+"""O and E whose mean squared distance lies below are equal."""
+
+
+def _estimates(distances: Array, seed: int) -> dict[str, Estimate]:
+    """Both effects with their intervals, from squared distances (N, 3)."""
+    found = {}
+    for name, statistic in (("S_T", total_effect), ("S_1", sufficiency)):
+        found[name] = Estimate(float(statistic(distances)), 0.0, 1.0, *bootstrap(statistic, distances, seed))
+    return found
+
+
+def _by_role(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
+    """One of the two effects, per role and per factor as read from the images."""
+    if evidence.reference.readout is None:
+        return
+    for target, readings in evidence.readings.items():
+        distances = squared_distances(*readings)
+        if distances[:, 0].mean() > EQUAL:
+            estimate = _estimates(distances, evidence.seed)[estimator]
+            yield Finding(estimate, target, evidence.protocol)
+
+
+@measure("relevance", "S_T", "injected", headline=True)
+def total(evidence: "Evidence") -> Iterator[Finding]:
+    """Total effect, in all and by role and factor; an injection less real than all it could be is a break."""
+    support, reference = evidence.reference.support, evidence.reference
+    of_o, of_e, of_c = (support.realism(x) for x in evidence.injected)
+    better = (reference.cross_fade, of_o, of_e)
+    broken = reference.able and all(greater(x, of_c) < SIGNIFICANT for x in better)
+    estimate = _estimates(squared_distances(*evidence.injected), evidence.seed)
+    if broken:
+        status, reason = "breaks", "less real than O, than E and than cross-fades"
+    else:
+        carried = estimate["S_1"].low > evidence.unspecific
+        what = "carries" if carried else "changes" if estimate["S_T"].low > STILL else "does nothing"
+        status, reason = "ok", f"{what}: S_1 {estimate['S_1'].value:.2f}, controls {evidence.unspecific:.2f}"
+    yield Finding(estimate["S_T"], protocol=evidence.protocol, status=status, reason=reason)
+    yield from _by_role(evidence, "S_T")
+
+
+@measure("relevance", "S_1", "injected")
+def sufficient(evidence: "Evidence") -> Iterator[Finding]:
+    """Sufficiency, in all and by role and factor."""
+    estimate = _estimates(squared_distances(*evidence.injected), evidence.seed)["S_1"]
+    yield Finding(estimate, protocol=evidence.protocol)
+    yield from _by_role(evidence, "S_1")
+
+
+@measure("relevance", "flips", "injected", "readings")
+def flipped(evidence: "Evidence") -> Iterator[Finding]:
+    """Share of pairs whose factor goes over to E's, of those that differ by more than the labeller errs.
+
+    Null: injections of other pairs. Ceiling: what the labeller's own errors leave.
+    """
+    readout = evidence.reference.readout
+    assert readout is not None
+    rng = np.random.default_rng(evidence.seed)
+    for factor in readout.factors:
+        o, e, c = evidence.readings[factor.name]
+        error = readout.error[factor.name]
+        spread = e.var(axis=0).sum()
+        differing = ((o - e) ** 2).sum(1) > error * spread
+        if differing.sum() < 2:
+            continue
+        o, e, c = o[differing], e[differing], c[differing]
+        found = flips(o, e, c).astype(np.float64)
+        null = np.mean([flips(o, e, c[rng.permutation(len(c))]).mean() for _ in range(20)])
+        low, high = bootstrap(lambda x: x.mean(axis=-1), found, evidence.seed)
+        estimate = Estimate(float(found.mean()), float(null), 1 - error, low, high)
+        yield Finding(estimate, factor.name, evidence.protocol, n=len(found))
+
+
+@measure("relevance", "S_T_shuffled", "controls")
+def of_shuffled(evidence: "Evidence") -> Iterator[Finding]:
+    """Total effect of E's value with its channels shuffled: what any value of that size does."""
+    yield Finding(_estimates(evidence.controls["shuffled"], evidence.seed)["S_T"], protocol=evidence.protocol)
+
+
+@measure("relevance", "S_T_noise", "controls")
+def of_noise(evidence: "Evidence") -> Iterator[Finding]:
+    """Total effect of Gaussian noise with the mean and variance of E's value, channel by channel."""
+    yield Finding(_estimates(evidence.controls["noise"], evidence.seed)["S_T"], protocol=evidence.protocol)

@@ -25,8 +25,11 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "kind": "str",
         "property": "str",
         "estimator": "str",
+        "phi": "str",
         "target": "str",
         "protocol": "str",
+        "view": "str",
+        "timestep": "int64",
         "value": "float64",
         "null": "float64",
         "ceiling": "float64",
@@ -34,6 +37,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "ci_low": "float64",
         "ci_high": "float64",
         "p_value": "float64",
+        "p_adjusted": "float64",
+        "p_max": "float64",
         "n": "int64",
         "seed": "int64",
         "status": "str",
@@ -42,11 +47,14 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "verdict": "str",
     }
 )
-"""Name and type of each column of a tidy row: one row per (cell, candidate, property, estimator, target, protocol).
+"""Name and type of each column of a tidy row: one number of one candidate of one cell.
 
-``target`` is ``all``, a role or a factor. ``protocol`` is ``independent``, ``shared`` or empty. ``status`` is ``ok``,
-``vacuous``, ``breaks`` or ``n/a``. ``headline`` marks the one row of each (cell, candidate, property) whose score is
-the property's verdict. ``score`` and its interval lie in [0, 1].
+``phi`` is the feature space. ``target`` is ``all``, a role or a factor. ``protocol`` is ``independent``, ``shared`` or
+empty. ``view`` says how a value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components,
+``pca``. ``timestep`` counts sampling steps from 0, and is -1 for all together. ``p_adjusted`` is Holm's over the
+headlines of a model, ``p_max`` accounts for looking at the best of all candidates and timesteps. ``status`` is ``ok``,
+``vacuous``, ``breaks``, ``holes``, ``apart`` or ``n/a``. ``headline`` marks the one row of each (cell, candidate,
+property) whose score is the property's verdict. ``score`` and its interval lie in [0, 1].
 """
 
 POINT_COLUMNS = ("candidate", "image", "umap_1", "umap_2")
@@ -57,7 +65,7 @@ VERDICT_COLUMNS = (
     *("cell", "bottleneck", "seed", "status", "reason"),
 )
 
-MARKS = {"vacuous": "*", "breaks": "!", "holes": "o"}
+MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|"}
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
@@ -148,7 +156,7 @@ def verdict_table(rows: pd.DataFrame) -> str:
     lines += [
         f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
         "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
-        "o holes: one draw in twenty is no image",
+        "o holes: one draw in twenty is no image   | apart: what lies halfway between two is no mixture of them",
     ]
     for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
         lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")

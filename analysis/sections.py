@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.measures import JOINT
 from analysis.pictures import Album
 from analysis.results import POINT_COLUMNS, PROPERTIES, THUMBNAIL_COLUMNS
+from datamodules.base import Role
 
+ROLES = tuple(map(str, Role))
 WHOLE = "all"
 """The target of a row that is about the whole image."""
 
@@ -20,9 +23,11 @@ COMPACT_KINDS = {"prior", "code", "noise", "condition"}
 
 CLASSES = {"V": "v", "~": "t", "X": "x"}
 EVIDENCE = (
-    *("estimator", "target", "protocol", "value", "null", "ceiling", "score", "ci_low", "ci_high", "p_value"),
-    *("n", "status", "reason", "headline"),
+    *("estimator", "target", "protocol", "view", "value", "null", "ceiling", "score", "ci_low", "ci_high"),
+    *("p_value", "p_adjusted", "p_max", "n", "status", "reason", "headline"),
 )
+FLAT = ("", "flat", "pca")
+"""Views of what is shown where a table has room for one."""
 
 
 Plain = str | int | float | None
@@ -62,6 +67,13 @@ class Cell:
         return str(first["data"]), int(first["bottleneck"]), int(first["seed"])
 
     @property
+    def main(self) -> pd.DataFrame:
+        """The rows of the feature space that the verdicts come from, over all timesteps together."""
+        first = self.rows["phi"].iloc[0]
+        chosen: pd.DataFrame = self.rows[(self.rows["phi"] == first) & (self.rows["timestep"] == JOINT)]
+        return chosen
+
+    @property
     def label(self) -> str:
         """The cell's name, and the paradigm where the name does not say it."""
         paradigm = str(self.fact("paradigm"))
@@ -99,13 +111,16 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "reconstructions": album.add(cell.figures / "reconstructions.png"),
         "strips": [(name, key) for name, key in strips.items() if key and name in main],
         "more_strips": [(name, key) for name, key in strips.items() if key and name not in main],
-        "relevance": _matrix(cell, "relevance", ("S_T", "S_1"), "value"),
-        "probes": _matrix(cell, "organization", ("probe",), "score"),
+        "relevance": _matrix(cell, ("S_T", "S_1"), "value", (WHOLE, *ROLES)),
+        "flips": _matrix(cell, ("flips",), "score"),
+        "probes": _matrix(cell, ("probe",), "score"),
+        "steps": _steps(cell),
+        "phis": _phis(cell),
     }
 
 
 def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:
-    own = cell.rows[cell.rows["candidate"] == candidate]
+    own = cell.main[cell.main["candidate"] == candidate]
     entries: list[dict[str, Any] | None] = []
     for name in PROPERTIES:
         rows = own[own["property"] == name]
@@ -132,12 +147,17 @@ def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[
     return {"candidate": candidate, "kind": kind, "entries": entries}
 
 
-def _matrix(cell: Cell, name: str, estimators: tuple[str, ...], column: str) -> dict[str, Any] | None:
+def _matrix(
+    cell: Cell, estimators: tuple[str, ...], column: str, targets: Sequence[str] | None = None
+) -> dict[str, Any] | None:
     """A line per candidate and protocol, a number per target and estimator; ``None`` if the rows have none of it."""
-    rows = cell.rows[(cell.rows["property"] == name) & cell.rows["estimator"].isin(estimators)]
-    if rows.empty:
+    rows = cell.main
+    rows = rows[rows["estimator"].isin(estimators) & rows["view"].isin(FLAT)]
+    # A measure that lacks what it needs leaves one row, about the whole.
+    shown = dict.fromkeys(rows.loc[rows["score"].notna(), "target"])
+    if not shown:
         return None
-    targets = sorted(dict.fromkeys(rows["target"]), key=lambda target: target != WHOLE)
+    order = [target for target in (shown if targets is None else targets) if target in shown]
     lines = []
     for (candidate, protocol), own in rows.groupby(["candidate", "protocol"], sort=False):
         numbers = dict(zip(zip(own["target"], own["estimator"], strict=True), own[column], strict=True))
@@ -145,10 +165,44 @@ def _matrix(cell: Cell, name: str, estimators: tuple[str, ...], column: str) -> 
             {
                 "candidate": candidate,
                 "protocol": protocol,
-                "numbers": [numbers.get((t, e), math.nan) for t in targets for e in estimators],
+                "numbers": [numbers.get((t, e), math.nan) for t in order for e in estimators],
             }
         )
-    return {"targets": targets, "estimators": estimators, "lines": lines}
+    return {"targets": order, "estimators": estimators, "lines": lines}
+
+
+def _steps(cell: Cell) -> dict[str, Any] | None:
+    """Mean score of the probes of all factors at single sampling steps; ``None`` if there are no steps."""
+    rows = cell.rows
+    rows = rows[(rows["estimator"] == "probe") & (rows["timestep"] != JOINT) & (rows["phi"] == rows["phi"].iloc[0])]
+    if rows.empty:
+        return None
+    table = rows.pivot_table("score", "candidate", "timestep", sort=False)
+    steps = sorted(table.columns)
+    return {"steps": steps, "lines": [(name, [own[t] for t in steps]) for name, own in table.iterrows()]}
+
+
+def _phis(cell: Cell) -> dict[str, Any] | None:
+    """The verdicts that each feature space would give; ``None`` if there is one."""
+    names = _ordered(cell.rows["phi"])
+    if len(names) < 2:
+        return None
+    joint = cell.rows[cell.rows["timestep"] == JOINT].set_index(
+        ["candidate", "property", "estimator", "target", "view"]
+    )
+    lines, alike = [], 0
+    for row in cell.rows[cell.rows["headline"]].itertuples(index=False):
+        same = joint.loc[[(row.candidate, row.property, row.estimator, row.target)]]
+        by_phi = same[same.index.get_level_values("view").isin(FLAT)].set_index("phi")
+        found = [(by_phi["verdict"].get(name, "n/a"), by_phi["score"].get(name, math.nan)) for name in names]
+        alike += len({verdict for verdict, _score in found}) == 1
+        entries = [{"verdict": v, "score": s, "class": CLASSES.get(v, "na")} for v, s in found]
+        lines.append({"candidate": row.candidate, "property": row.property, "entries": entries})
+    return {"names": names, "lines": lines, "alike": alike}
+
+
+def _ordered(names: pd.Series) -> list[str]:
+    return [str(name) for name in dict.fromkeys(names)]
 
 
 def budget(cell: Cell) -> dict[str, Any]:

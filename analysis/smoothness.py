@@ -1,9 +1,16 @@
 """Smoothness: moving around a point yields similar, in-distribution images."""
 
-from typing import TypedDict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis.calibration import PERMUTATIONS, Estimate, bootstrap, interval
+from analysis.measures import Finding, measure
+
+if TYPE_CHECKING:
+    from analysis.evidence import Evidence
 
 Array = NDArray[np.float64]
 
@@ -62,3 +69,154 @@ def path_shape(features: Array) -> PathShape:
         uniformity=np.where(moving, 1 - (k * largest / length - 1) / (k - 1), 0.0),
         straightness=np.where(moving, (ends / length - 1 / k) / (1 - 1 / k), 0.0),
     )
+
+
+class NeighbourhoodCurve(TypedDict):
+    """How fast images become different on the way from a value; see :func:`neighbourhood_curve`."""
+
+    curve: Array
+    area: float
+    half_radius: float
+
+
+def neighbourhood_curve(features: Array, alphas: Array | None = None) -> NeighbourhoodCurve:
+    """Mean distance from the start of walks, in units of that between their ends.
+
+    - curve, ``r(α) = E d(φ(0), φ(α)) / E d(φ(0), φ(1))``: α on straight lines at constant speed, 1 at every α > 0 where
+      neighbours are no more alike than strangers.
+    - area under the curve over α, by the trapezoid rule: lower is smoother; ½ on straight lines.
+    - half-radius, the least α at which the curve reaches ½, linear between the α: higher is smoother; ½ on straight
+      lines.
+
+    All are at least 0 and invariant under isometries and scalings of the features. The curve averages: of a walk with
+    one jump anywhere it is a straight line too.
+
+    Args:
+        features: (P, A, D), the start of each walk first and its end last.
+        alphas: Positions (A,) from 0 to 1, ascending; equally spaced by default.
+
+    Raises:
+        ValueError: Shapes do not match, fewer than two positions, values are not finite, or no walk leads anywhere.
+    """
+    if features.ndim != 3 or features.shape[1] < 2:
+        raise ValueError(f"features must be (P, A, D) with A >= 2, not {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite: they hold NaN or infinite values")
+    at = np.linspace(0, 1, features.shape[1]) if alphas is None else alphas
+    if at.shape != (features.shape[1],) or at[0] != 0 or at[-1] != 1 or (np.diff(at) <= 0).any():
+        raise ValueError(f"alphas must be {features.shape[1]} positions that ascend from 0 to 1, not {at}")
+    away = np.linalg.norm(features - features[:, :1], axis=2).mean(axis=0)
+    if away[-1] == 0:
+        raise ValueError("features must hold walks that end elsewhere than they start")
+    curve = away / away[-1]
+    after = int(np.argmax(curve >= 0.5))
+    share = (0.5 - curve[after - 1]) / (curve[after] - curve[after - 1])
+    half_radius = float(at[after - 1] + share * (at[after] - at[after - 1]))
+    return NeighbourhoodCurve(curve=curve, area=float(np.trapezoid(curve, at)), half_radius=half_radius)
+
+
+def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Array) -> float:
+    """Perceptual path length in units of the distance between two images: ``E d²(φ(t), φ(t + ε)) / ε² ÷ E d²(O, E)``.
+
+    Lower is smoother; 1 on straight lines at constant speed, and never less on average over whole paths in steps of ε;
+    1/ε for paths of one jump. Invariant under isometries and scalings of the features. Source: Karras et al. 2019,
+    equation 2, there in units of ε and of the feature space alone.
+
+    Args:
+        start: Features (M, D) at positions t on paths.
+        moved: Features (M, D) a step further.
+        epsilon: That step, as a fraction of the path.
+        o: Features (P, D) where paths start.
+        e: Features (P, D) where they end.
+
+    Raises:
+        ValueError: Shapes do not match, values are not finite, ε is not in (0, 1], or O and E never differ.
+    """
+    for names, a, b in (("start and moved", start, moved), ("o and e", o, e)):
+        if a.ndim != 2 or a.shape != b.shape or not len(a):
+            raise ValueError(f"{names} must be (N, D) alike, not {a.shape} and {b.shape}")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ValueError(f"{names} must be finite: they hold NaN or infinite values")
+    if not 0 < epsilon <= 1:
+        raise ValueError(f"epsilon must lie in (0, 1], not {epsilon}")
+    whole = ((o - e) ** 2).sum(axis=1).mean()
+    if whole == 0:
+        raise ValueError("o and e must differ in some pair")
+    return float(((start - moved) ** 2).sum(axis=1).mean() / epsilon**2 / whole)
+
+
+@measure("smoothness", "continuity_times_realism", "moves", "able", headline=True)
+def continuous(evidence: "Evidence") -> Iterator[Finding]:
+    """Continuity of the walks, times the realism along them."""
+    reference = evidence.reference
+    along = np.median(evidence.walk_realism, axis=1)
+    samples = np.stack([path_shape(evidence.walks)["continuity"], along], axis=1)
+
+    def value(chosen: Array) -> Array:
+        return np.asarray(chosen[..., 0].mean(axis=-1) * reference.reality(chosen[..., 1]))
+
+    ceiling = float(reference.smoothest["continuity"].mean())
+    low, high = bootstrap(value, samples, evidence.seed)
+    yield _finding(evidence, Estimate(float(value(samples)), 0.0, ceiling, low, high))
+
+
+@measure("smoothness", "uniformity", "moves")
+def uniform(evidence: "Evidence") -> Iterator[Finding]:
+    """Uniformity of the walks: a diagnostic, which unrelated images reach too."""
+    values, best = path_shape(evidence.walks)["uniformity"], evidence.reference.smoothest["uniformity"]
+    yield _of_paths(evidence, values, 0.0, float(best.mean()))
+
+
+@measure("smoothness", "straightness", "moves")
+def straight(evidence: "Evidence") -> Iterator[Finding]:
+    """Straightness of the walks: a diagnostic, in which a staircase surpasses a perfect renderer."""
+    values, best = path_shape(evidence.walks)["straightness"], evidence.reference.smoothest["straightness"]
+    yield _of_paths(evidence, values, 0.0, float(best.mean()))
+
+
+@measure("smoothness", "neighbourhood_area", "moves", higher_is_better=False)
+def near(evidence: "Evidence") -> Iterator[Finding]:
+    """Area under the neighbourhood curve; unrelated images are as far apart at once."""
+    walks, best = evidence.walks, neighbourhood_curve(evidence.reference.best_walks)["area"]
+    value = neighbourhood_curve(walks)["area"]
+    low, high = _resampled(lambda chosen: neighbourhood_curve(chosen)["area"], walks, evidence.seed)
+    yield _finding(evidence, Estimate(value, 1 - 1 / (2 * STEPS), best, low, high))
+
+
+@measure("smoothness", "neighbourhood_half_radius", "moves")
+def half_way(evidence: "Evidence") -> Iterator[Finding]:
+    """How far one can go until the image is half as different as at the end; unrelated images: half a step."""
+    walks, best = evidence.walks, neighbourhood_curve(evidence.reference.best_walks)["half_radius"]
+    value = neighbourhood_curve(walks)["half_radius"]
+    low, high = _resampled(lambda chosen: neighbourhood_curve(chosen)["half_radius"], walks, evidence.seed)
+    yield _finding(evidence, Estimate(value, 0.5 / STEPS, best, low, high))
+
+
+@measure("smoothness", "normalised_ppl", "moves", higher_is_better=False)
+def perceptual_path_length(evidence: "Evidence") -> Iterator[Finding]:
+    """Perceptual path length over the steps of the walks; K for a walk that is one jump."""
+
+    def value(walks: Array) -> float:
+        start, moved = walks[:, :-1].reshape(-1, walks.shape[2]), walks[:, 1:].reshape(-1, walks.shape[2])
+        return normalised_ppl(start, moved, 1 / STEPS, walks[:, 0], walks[:, -1])
+
+    walks = evidence.walks
+    low, high = _resampled(value, walks, evidence.seed)
+    best = value(evidence.reference.best_walks)
+    yield _finding(evidence, Estimate(value(walks), float(STEPS), best, low, high))
+
+
+def _resampled(statistic: Callable[[Array], float], walks: Array, seed: int) -> tuple[float, float]:
+    """Interval of a statistic that takes one set of walks at a time."""
+    chosen = np.random.default_rng(seed).integers(len(walks), size=(PERMUTATIONS, len(walks)))
+    return interval(np.array([statistic(walks[i]) for i in chosen]))
+
+
+def _of_paths(evidence: "Evidence", values: Array, null: float, ceiling: float) -> Finding:
+    """Mean of a number per path."""
+    low, high = bootstrap(lambda chosen: chosen.mean(axis=-1), values, evidence.seed)
+    return _finding(evidence, Estimate(float(values.mean()), null, ceiling, low, high))
+
+
+def _finding(evidence: "Evidence", estimate: Estimate) -> Finding:
+    return Finding(estimate, protocol=evidence.protocol, n=evidence.trials.paths)

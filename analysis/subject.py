@@ -1,7 +1,7 @@
-"""The model under test, and what its values are held against: real images, nulls, ceilings, pairs."""
+"""The model under test and the images that it is held against: real ones, nulls, ceilings, pairs."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,19 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis import organization
-from analysis.calibration import bootstrap
-from analysis.density import RealImages, cross_fades
 from analysis.interventions import Pairs, draw_pairs, generate_all
-from analysis.phi import Readout
-from analysis.smoothness import STEPS, path_shape
-from datamodules.base import Factor, FactorKind, Role, encode, to_float
+from analysis.similarity import NEIGHBOURS
+from analysis.smoothness import STEPS
+from analysis.support import cross_fades
+from datamodules.base import Factor, FactorKind, Role, to_float
 from paradigms.contract import GenerativeModel, Invertible
 
 Array = NDArray[np.float64]
 Phi = Callable[[Tensor], Tensor]
 
-SMALLEST = 2 * (organization.NEIGHBOURS + 2)
+SMALLEST = 2 * (NEIGHBOURS + 2)
 """Least number of images: half of them must have more than the neighbours that are compared."""
 
 REFERENCES = 512
@@ -75,31 +73,37 @@ class Factors:
 
 
 class Subject:
-    """A model, a feature space and real images, prepared once for all measures.
+    """A model and the images that it is held against, made once for all measures and feature spaces.
 
     Args:
         model: The model under test.
         images: Real images (N, C, H, W) in [-1, 1], not used in training.
-        phi: Bounded features, images (N, C, H, W) → (N, D).
         factors: Factors of ``images``, if known.
         n: Images, pairs and draws behind each number.
         seed: Of all draws.
+        twin: The same network untrained, if there is one.
 
     Attributes:
-        support: The real images in feature space.
-        readout: Linear readings of the factors from φ, where there are factors.
+        recorded: Inputs of the n images whose values are recorded.
         inputs: Inputs of n images, whose candidates are replaced one at a time.
-        cross_fade: Null of realism: of halfway mixtures of unrelated real images.
-        best: Ceiling of realism: of reconstructions where there is an encoder, else of samples.
-        real: Realism of each real image among the others.
-        able: Whether the ceiling clears the null; else the model is too poor for density and smoothness to be judged.
+        independent: Pairs for the inputs.
+        inside: Pairs for what lies inside the model; ``None`` if none are valid.
+        cross_fades: Halfway mixtures of unrelated real images: the null of realism.
+        best: The model at its best: reconstructions where there is an encoder, else samples.
+        inverted: Whether ``best`` are reconstructions, image i of real image i.
 
     Raises:
         ValueError: An argument is out of range; the message names it.
     """
 
     def __init__(
-        self, model: GenerativeModel, images: Tensor, phi: Phi, factors: Factors | None, n: int, seed: int
+        self,
+        model: GenerativeModel,
+        images: Tensor,
+        factors: Factors | None,
+        n: int,
+        seed: int,
+        twin: GenerativeModel | None = None,
     ) -> None:
         if images.ndim != 4 or len(images) < SMALLEST or not torch.isfinite(images).all():
             raise ValueError(f"images must be finite and (N, C, H, W) with N >= {SMALLEST}, not {tuple(images.shape)}")
@@ -107,33 +111,21 @@ class Subject:
             raise ValueError(f"n={n} must be at least {SMALLEST}: intervals come from halves of the images")
         if factors is not None and len(factors.values) != len(images):
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
-        self.model, self.images, self.phi, self.factors, self.n, self.seed = model, images, phi, factors, n, seed
-        self.generator = torch.Generator().manual_seed(seed)
-        real = self.features(images)
-        self.support = RealImages(real)
-        self.readout = None if factors is None else Readout(array(real), factors.values, factors.spec)
-        self.inputs = model.draw(n, self.generator)
-        self.independent, self.inside = draw_pairs(model, n, self.generator)
+        self.model, self.images, self.factors, self.n, self.seed, self.twin = model, images, factors, n, seed, twin
+        generator = torch.Generator().manual_seed(seed)
+        self.inputs = model.draw(n, generator)
+        self.independent, self.inside = draw_pairs(model, n, generator)
+        self.recorded = model.draw(n, generator)
         many = max(n, REFERENCES)
-        self.cross_fade = self.support.realism(self.features(cross_fades(images, 2 * many, self.generator)))
+        self.cross_fades = cross_fades(images, 2 * many, generator)
+        self.inverted = isinstance(model, Invertible)
         device = next(iter(self.inputs.values())).device
-        inverted = isinstance(model, Invertible)
         best = (
             model.invert(images[:many].to(device))
             if isinstance(model, Invertible)
             else model.draw(many, self.generator_of("best"))
         )
-        features = self.features(generate_all(model, best, "the model at its best"))
-        # A reconstruction is judged without its own original, which no other image has among the real ones.
-        self.best = self.support.realism(features, leave_out=inverted)
-        self.real = self.support.realism(real, leave_out=True)
-        (low, _), (_, high) = (bootstrap(median, realism, seed) for realism in (self.best, self.cross_fade))
-        self.able = low > high
-
-    @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
-        return torch.cat([self.phi(piece).float() for piece in images.split(512)])
+        self.best = generate_all(model, best, "the model at its best")
 
     def generator_of(self, name: str) -> torch.Generator:
         """Draws for one candidate, the same whichever others are measured."""
@@ -144,42 +136,18 @@ class Subject:
         return self.independent if name in self.inputs else self.inside
 
     @cached_property
-    def smoothest(self) -> float:
-        """Ceiling of smoothness: true factor paths where they can be rendered, else cross-fades of real images."""
+    def factor_walks(self) -> Tensor | None:
+        """True factor paths (128, K + 1, C, H, W), where the data set can render them."""
+        if self.factors is None or self.factors.render is None:
+            return None
         generator = torch.Generator().manual_seed(self.seed)
         a, b = (torch.randint(len(self.images), (FACTOR_WALKS,), generator=generator) for _ in range(2))
         alphas = torch.linspace(0, 1, STEPS + 1)
-        if self.factors is not None and self.factors.render is not None:
-            walks = torch.stack([self.factors.walk(a, b, float(alpha)) for alpha in alphas], dim=1)
-            images = to_float(self.factors.render(walks.flatten(0, 1)))
-        else:
-            steps = alphas.view(1, -1, 1, 1, 1)
-            images = torch.lerp(self.images[a, None], self.images[b, None], steps).flatten(0, 1)
-        features = array(self.features(images)).reshape(FACTOR_WALKS, STEPS + 1, -1)
-        return float(path_shape(features)["continuity"].mean())
-
-    @cached_property
-    def organized(self) -> Mapping[str, float]:
-        """Ceilings of organization: what the true factors of real images reach, 1 where they are not known."""
-        real = organization.centred_gram(array(self.support.features[: self.n]))
-        if self.factors is None:
-            return dict.fromkeys(organization.similarities(real, real), 1.0)
-        truth = encode(self.factors.values[: self.n], self.factors.spec).double().numpy()
-        own = organization.similarities(organization.centred_gram(truth), real)
-        order = np.arange(len(real))
-        return {name: similarity(order, order) for name, similarity in own.items()}
+        walks = torch.stack([self.factors.walk(a, b, float(alpha)) for alpha in alphas], dim=1)
+        images = to_float(self.factors.render(walks.flatten(0, 1)))
+        return images.view(FACTOR_WALKS, STEPS + 1, *images.shape[1:])
 
 
-def array(features: Tensor) -> Array:
-    """As float64 on the CPU."""
-    return features.double().cpu().numpy()
-
-
-def median(samples: Array) -> Array:
-    """Over the last axis."""
-    return np.asarray(np.median(samples, axis=-1))
-
-
-def tail(samples: Array) -> Array:
-    """5 % quantile over the last axis: where holes show."""
-    return np.asarray(np.quantile(samples, 0.05, axis=-1))
+def array(tensor: Tensor) -> Array:
+    """As float64, off any device."""
+    return tensor.detach().double().cpu().numpy()

@@ -49,7 +49,7 @@ const VERDICTS = {
   X: `Absent: the whole range lies below ${data.thresholds.absent}, or chance alone would often give as much.`,
   "n/a": "Not applicable.",
 };
-const COLUMN_NAMES = { p_value: "p" };
+const COLUMN_NAMES = { p_value: "p", p_adjusted: "p, corrected for all verdicts", p_max: "p, best of all places" };
 
 function asObject(row) {
   const fields = Object.fromEntries(data.evidence.map((name, i) => [name, row[i]]));
@@ -73,7 +73,7 @@ function openPanel(panel) {
     body.push(make("p", { class: "missing" }, "There is no example picture."));
   }
   const facts = make("dl", { class: "facts" });
-  for (const name of ["score", "range", "value", "null", "ceiling", "p_value", "n", "estimator", "protocol"]) {
+  for (const name of ["score", "range", "value", "null", "ceiling", "p_value", "p_adjusted", "p_max", "n", "estimator", "protocol", "view"]) {
     const value = headline[name];
     if (value === "" || value === null) continue;
     facts.append(make("div", {}, make("dt", {}, COLUMN_NAMES[name] ?? name), make("dd", {}, shown(value))));

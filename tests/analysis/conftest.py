@@ -96,6 +96,8 @@ def tidy_rows(cell: str, paradigm: str, bottleneck: int, seed: int, rng: np.rand
                 rows.append(
                     {"cell": cell, "paradigm": paradigm, "data": "shapes", "bottleneck": bottleneck}
                     | {"candidate": candidate, "kind": kind, "property": name, "estimator": estimator}
+                    | {"phi": "labeller", "view": "pca" if estimator == "probe" else "", "timestep": -1}
+                    | {"p_adjusted": float("nan"), "p_max": float("nan")}
                     | {"target": target, "protocol": protocol, "value": value, "null": null, "ceiling": ceiling}
                     | {"score": score, "ci_low": low, "ci_high": high, "p_value": 0.005 if i % 2 else float("nan")}
                     | {"n": 192, "seed": seed, "status": status, "reason": reason, "headline": i == 0}

@@ -1,25 +1,37 @@
-"""Generators whose right verdicts are known: a world of one bright blob, placed by two numbers in [0, 1]."""
+"""Generators whose right verdicts are known: a world of one bright blob, placed by two numbers in [0, 1].
 
-from dataclasses import dataclass
+:data:`PLANTED` says of each what must come out; ``python -m analysis.validate`` runs them all over many seeds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 
+from analysis.subject import Factors
+from datamodules.base import Factor, FactorKind, Role
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 
 SIZE = 16
 
 
-def render(place):
-    """Images (N, 1, 16, 16) in [-1, 1] of a Gaussian blob centred at ``place`` (N, 2)."""
+def render(place, tint=None):
+    """Images (N, 1, 16, 16) in [-1, 1] of a Gaussian blob centred at ``place`` (N, 2).
+
+    With ``tint`` (N, 1) in [0, 1] they are (N, 3, 16, 16), the blob going from red over grey to blue.
+    """
     centre = 3 + place * (SIZE - 7)
     pixels = torch.arange(SIZE, dtype=torch.float32)
     x, y = (torch.exp(-((pixels - centre[:, i, None]) ** 2) / 2) for i in range(2))
-    return (2 * y[:, None, :, None] * x[:, None, None, :]) - 1
+    light = y[:, None, :, None] * x[:, None, None, :]
+    if tint is not None:
+        light = light * torch.stack([1 - tint, torch.full_like(tint, 0.5), tint], dim=1)[..., None]
+    return 2 * light - 1
 
 
 def phi(images):
-    """Mass, centre and spread of the light: bounded, and unlike a blob's where two blobs are mixed."""
+    """Mass, centre, spread and colour of the light: bounded, and unlike a blob's where two blobs are mixed."""
     light = (images.mean(1) + 1) / 2 + 1e-6
     mass = light.sum((1, 2), keepdim=True)
     pixels = torch.arange(SIZE, dtype=torch.float32) / SIZE
@@ -29,7 +41,13 @@ def phi(images):
         mean = (share * pixels).sum(1, keepdim=True)
         spread = (share * (pixels - mean) ** 2).sum(1).sqrt()
         features += [mean[:, 0], 3 * spread]
+    channels = ((images + 1) / 2 + 1e-6).sum((2, 3))
+    features.append(0.5 * channels[:, -1] / channels.sum(1))
     return torch.stack(features, dim=1)
+
+
+PLACES = torch.rand(600, 2, generator=torch.Generator().manual_seed(7))
+TINTS = torch.rand(600, 1, generator=torch.Generator().manual_seed(8))
 
 
 @dataclass
@@ -39,12 +57,12 @@ class Planted:
     candidates: ClassVar = {name: LatentCandidate(name, Kind.PRIOR, (2,), Path.LERP) for name in ("z", "u")}
 
     def draw(self, n, generator):
-        return {name: torch.rand(n, 2, generator=generator) for name in self.candidates}
+        return {name: torch.rand(n, 2, generator=generator) for name in ("z", "u")}
 
     def generate(self, inputs, *, record=(), edits=None):
-        return Generation(self.image(inputs["z"]), {name: inputs[name] for name in record})
+        return Generation(self.image(inputs["z"], inputs["u"]), {name: inputs[name] for name in record})
 
-    def image(self, z):
+    def image(self, z, u):
         return render(z)
 
 
@@ -58,25 +76,160 @@ def scramble(z, cells):
 
 
 class Hash(Planted):
-    def image(self, z):
-        return render(
-            torch.frac(
-                (z * torch.tensor([12.9898, 78.233])).sum(1, keepdim=True).sin() * torch.tensor([43758.5, 24634.6])
-            ).abs()
-        )
+    def image(self, z, u):
+        mixed = (z * torch.tensor([12.9898, 78.233])).sum(1, keepdim=True).sin()
+        return render(torch.frac(mixed * torch.tensor([43758.5, 24634.6])).abs())
 
 
 class Holes(Planted):
-    def image(self, z):
+    def image(self, z, u):
         hole = (torch.frac(3 * z).sub(0.5).abs().amax(1) < 0.25)[:, None, None, None]
         return torch.where(hole, (render(z) + render(1 - z)) / 2, render(z))
 
 
 class Staircase(Planted):
-    def image(self, z):
+    """Four levels on each axis: a walk stands still and jumps."""
+
+    def image(self, z, u):
         return render((z * 4).floor().clamp(max=3) / 3)
 
 
 class Permuted(Planted):
-    def image(self, z):
+    def image(self, z, u):
         return render(scramble(z, 8))
+
+
+class TwoParts(Planted):
+    """``z`` places the blob, ``u`` tints it."""
+
+    def image(self, z, u):
+        return render(z, u[:, :1])
+
+
+class Parity(Planted):
+    """Either input alone says nothing about the image, and either changes all of it."""
+
+    def image(self, z, u):
+        return render(torch.frac(z + u))
+
+
+class Room(Planted):
+    """Four corners in which the places are right, and an interior that always decodes to one third place."""
+
+    def draw(self, n, generator):
+        inputs = super().draw(n, generator)
+        corner = torch.randint(2, (n, 2), generator=generator)
+        return inputs | {"z": corner * 0.7 + 0.3 * inputs["z"]}
+
+    def image(self, z, u):
+        inside = ((z - 0.5).abs().amin(1, keepdim=True) - 0.2) / -0.1
+        weight = inside.clamp(0, 1)
+        return render((1 - weight) * z + weight * torch.tensor([0.98, 0.02]))
+
+
+class Winding(Planted):
+    """A smooth walk round and round a circle: neighbours are alike, and so are many others."""
+
+    def image(self, z, u):
+        angle = 2 * torch.pi * 3 * z.sum(1)
+        return render(0.5 + 0.45 * torch.stack([angle.cos(), angle.sin()], dim=1))
+
+
+class Ghosts(Planted):
+    """An encoder whose codes lie where the prior never draws: the prior's images are ordered, and none."""
+
+    def image(self, z, u):
+        clean, ghost = render(z - 2), (render(0.6 * z) + render(0.6 * z + 0.4)) / 2
+        return torch.where((z > 1.5).all(1)[:, None, None, None], clean, ghost)
+
+    def invert(self, images):
+        return {"z": PLACES[: len(images)] + 2, "u": PLACES[: len(images)]}
+
+
+class Constant(Planted):
+    """One image whatever the inputs."""
+
+    def image(self, z, u):
+        return render(torch.full_like(z, 0.5))
+
+
+class Chain(Planted):
+    """A feed-forward generator of two stages that hold the same: either suffices."""
+
+    candidates: ClassVar = Planted.candidates | {
+        name: LatentCandidate(name, Kind.ACTIVATION, (2,), Path.LERP) for name in ("stage.0", "stage.1")
+    }
+
+    def generate(self, inputs, *, record=(), edits=None):
+        values = dict(inputs)
+        value = inputs["z"]
+        for name in ("stage.0", "stage.1"):
+            value = 2 * value - 1 if name == "stage.0" else value
+            values[name] = value = (edits or {}).get(name, lambda x, step: x)(value.clone(), 0)
+        return Generation(render((value + 1) / 2), {name: values[name] for name in record})
+
+
+@dataclass(frozen=True)
+class Case:
+    """A planted generator and what must come out.
+
+    Attributes:
+        model: The generator.
+        verdicts: Verdicts that are right, such as ``"V"`` or ``"~X"``, by candidate and property.
+        rows: The same of rows that are no headline, by candidate, estimator and target.
+        tinted: Whether the world has colours.
+    """
+
+    model: Planted
+    verdicts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    rows: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    tinted: bool = False
+
+    @property
+    def real(self):
+        """Real images and their factors."""
+        if not self.tinted:
+            return render(PLACES), PLACES
+        spec = [Factor(name, FactorKind.CONTINUOUS, 0, Role.STRUCTURE) for name in ("x", "y")]
+        spec.append(Factor("tint", FactorKind.CONTINUOUS, 0, Role.SURFACE))
+        return render(PLACES, TINTS), Factors(torch.cat([PLACES, TINTS], dim=1), spec)
+
+
+def of(candidate, **verdicts):
+    return {(candidate, name): right for name, right in verdicts.items()}
+
+
+NOT_V = "~X"
+PLANTED: Mapping[str, Case] = {
+    "renderer": Case(Planted(), of("z", density="V", smoothness="V", organization="V", relevance="V")),
+    "ignored input": Case(Planted(), of("u", relevance="X", smoothness="n/a", organization="X")),
+    "hash": Case(Hash(), of("z", density="V", smoothness="X", organization="X", relevance="V")),
+    "support with holes": Case(Holes(), of("z", density=NOT_V)),
+    "staircase of 4 levels": Case(Staircase(), of("z", smoothness="X", relevance="V")),
+    "permuted factors": Case(Permuted(), of("z", density="V", organization="X", relevance="V")),
+    "two parts": Case(
+        TwoParts(),
+        of("z", density="V"),
+        {
+            ("z", "S_T", "structure"): "V",
+            ("z", "S_T", "surface"): "X",
+            ("u", "S_T", "structure"): "X",
+            ("u", "S_T", "surface"): "V",
+        },
+        tinted=True,
+    ),
+    "redundant pair": Case(
+        Chain(),
+        of("stage.0", relevance="V") | of("stage.1", relevance="V"),
+        {("stage.0", "S_1", "all"): "V", ("stage.1", "S_1", "all"): "V"},
+    ),
+    "parity pair": Case(
+        Parity(),
+        of("z", relevance="V") | of("u", relevance="V"),
+        {("z", "S_1", "all"): "X", ("u", "S_1", "all"): "X"},
+    ),
+    "dog, astronaut, room": Case(Room(), of("z", density="V", organization=NOT_V, relevance="V")),
+    "smooth, not organized": Case(Winding(), of("z", smoothness="V", organization="X", relevance="V")),
+    "organized, not dense": Case(Ghosts(), of("z", density="X", organization="V", relevance="V")),
+    "constant": Case(Constant(), of("z", relevance="n/a", smoothness="n/a")),
+}

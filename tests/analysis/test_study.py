@@ -18,7 +18,7 @@ from analysis.measure import is_measured
 TINY = (
     "preset=smoke",
     "data.num_images=1000",
-    "phi.epochs=1",
+    "phi.labeller.epochs=1",
     "threads=1",
     "wandb.mode=offline",
     "budget.batch_size=8",
@@ -64,7 +64,9 @@ def test_measuring_again_gives_the_same_rows(study):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     before = pd.read_parquet(cell / "rows.parquet")
-    found = run(directory, "analysis.measure", f"run={cell}", "measure.n=24", "phi.epochs=1", "wandb.mode=disabled")
+    found = run(
+        directory, "analysis.measure", f"run={cell}", "measure.n=24", "phi.labeller.epochs=1", "wandb.mode=disabled"
+    )
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
     assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
@@ -75,11 +77,11 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     copy = tmp_path / "copy"
     shutil.copytree(cell, copy)
-    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.epochs=1")
+    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.epochs=1")
     assert (few.returncode, few.stderr.count("Traceback")) == (2, 0)
     assert "measure.n=5 must be at least" in few.stderr.splitlines()[-1]
     (copy / "weights.safetensors").write_bytes(b"no weights")
-    broken = run(directory, "analysis.measure", f"run={copy}", "phi.epochs=1")
+    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.epochs=1")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
     assert "weights.safetensors does not fit config.yaml" in broken.stderr.splitlines()[-1]
 
@@ -116,7 +118,9 @@ def test_other_settings_are_measured_again(study):
     noted = json.loads((cell / "measurement.json").read_text())["settings"]
     assert is_measured(OmegaConf.create({"measure": {"n": 24}, "phi": noted["phi"]}), cell)
     assert not is_measured(OmegaConf.create({"measure": {"n": 48}, "phi": noted["phi"]}), cell)
-    assert not is_measured(OmegaConf.create({"measure": {"n": 24}, "phi": noted["phi"] | {"epochs": 2}}), cell)
+    assert not is_measured(
+        OmegaConf.create({"measure": {"n": 24}, "phi": {"labeller": noted["phi"]["labeller"] | {"epochs": 2}}}), cell
+    )
 
 
 def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tmp_path):

@@ -1,0 +1,100 @@
+"""The real images, and the nulls and ceilings of one model, in one feature space."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.calibration import bootstrap
+from analysis.phi import Readout
+from analysis.prepared import centred_gram, similarities
+from analysis.similarity import information_imbalance
+from analysis.smoothness import STEPS, PathShape, path_shape
+from analysis.subject import Subject, array
+from analysis.support import RealImages
+from datamodules.base import encode
+
+Array = NDArray[np.float64]
+Phi = Callable[[Tensor], Tensor]
+
+
+class Reference:
+    """What a subject's images are held against in one feature space, made once for all candidates.
+
+    Args:
+        subject: The model and its images.
+        phi: Bounded features, images (N, C, H, W) in [-1, 1] → (N, D).
+        name: Of ``phi``, for the rows.
+
+    Attributes:
+        support: The real images in feature space.
+        readout: Linear readings of the factors from φ, where there are factors.
+        cross_fades: Features of halfway mixtures of unrelated real images, the null of density.
+        best: Features of the model at its best, the ceiling of density.
+        cross_fade: Realism of ``cross_fades``.
+        at_best: Realism of ``best``.
+        real: Realism of each real image among the others.
+        able: Whether the ceiling clears the null; else the model is too poor for density and smoothness to be judged.
+
+    Raises:
+        ValueError: φ gives features that are not finite, or not (N, D).
+    """
+
+    def __init__(self, subject: Subject, phi: Phi, name: str) -> None:
+        self.subject, self.phi, self.name = subject, phi, name
+        real = self.features(subject.images)
+        self.support = RealImages(real)
+        factors = subject.factors
+        self.readout = None if factors is None else Readout(real, factors.values, factors.spec)
+        self.cross_fades, self.best = self.features(subject.cross_fades), self.features(subject.best)
+        self.cross_fade = self.support.realism(self.cross_fades)
+        # A reconstruction is judged without its own original, which no other image has among the real ones.
+        self.at_best = self.support.realism(self.best, leave_out=subject.inverted)
+        self.real = self.support.realism(real, leave_out=True)
+        (low, _), (_, high) = (bootstrap(median, x, subject.seed) for x in (self.at_best, self.cross_fade))
+        self.able = low > high
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Array:
+        """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
+        return array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
+
+    def reality(self, realism: Array) -> Array:
+        """Where the median realism over the last axis lies between cross-fades and the model at its best, in [0, 1]."""
+        null, best = np.median(self.cross_fade), np.median(self.at_best)
+        return np.asarray(np.clip((median(realism) - null) / (best - null), 0, 1))
+
+    @cached_property
+    def best_walks(self) -> Array:
+        """Features (P, K + 1, D) of the paths that are the ceiling of smoothness.
+
+        True factor paths, or where they cannot be rendered the smoothest there could be: a line at constant speed.
+        """
+        walks = self.subject.factor_walks
+        if walks is None:
+            return np.linspace(0, 1, STEPS + 1)[None, :, None]
+        return self.features(walks.flatten(0, 1)).reshape(*walks.shape[:2], -1)
+
+    @cached_property
+    def smoothest(self) -> PathShape:
+        """Shape of those paths."""
+        return path_shape(self.best_walks)
+
+    @cached_property
+    def organized(self) -> Mapping[str, float]:
+        """Ceilings of organization: what the true factors of real images reach, or could if they were known."""
+        n = self.subject.n
+        real = self.support.features[:n]
+        gram = centred_gram(real)
+        factors = self.subject.factors
+        truth = real if factors is None else encode(factors.values[:n], factors.spec).double().numpy()
+        found = {name: similarity.value() for name, similarity in similarities(centred_gram(truth), gram).items()}
+        return found | {"information_imbalance": information_imbalance(truth, real)[0]}
+
+
+def median(samples: Array) -> Array:
+    """Over the last axis."""
+    return np.asarray(np.median(samples, axis=-1))

@@ -1,0 +1,141 @@
+"""The support of the real images in feature space, and images that lie outside it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.neighbours import Array, check_features, nearest, paired_distances, within
+
+NEIGHBOURS = 3
+"""Which neighbour's distance is the radius of a ball around a real image, as in Kynkäänniemi et al. 2019."""
+
+MOST_REAL = 100.0
+"""Realism of an image that coincides with a real one, where the ratio of distances is infinite."""
+
+
+class RealImages:
+    """The support of the real images in feature space, by k-nearest-neighbour balls.
+
+    Attributes:
+        features: φ of the real images, (N, D).
+        k: Which neighbour's distance is a ball's radius.
+        radii: Of the balls, (N,).
+        trusted: Balls that realism rests on, (N,). Those of outliers are so wide that they take in broken images: the
+            wider half is left out. Those of images with k copies have no width.
+
+    Args:
+        features: φ of the real images, (N, D).
+        k: Which neighbour's distance is a ball's radius.
+
+    Raises:
+        ValueError: Fewer than k + 1 images, all but copies of each other, or features that are not finite.
+    """
+
+    def __init__(self, features: Array, k: int = NEIGHBOURS) -> None:
+        check_features("real", features, k + 1)
+        self.features, self.k = features, k
+        self.radii = nearest(features, k)[0][:, -1]
+        wide = self.radii > 0
+        if wide.sum() < 2:
+            raise ValueError(f"real must hold at least two images with fewer than {k} copies")
+        self.trusted = wide & (self.radii <= np.median(self.radii[wide]))
+
+    def realism(self, features: Array, *, leave_out: bool = False) -> Array:
+        """Realism of single images, ``max_i r_i / d(φ_i, φ(x))`` over the trusted half of the real images.
+
+        At least 1 for an image inside a trusted ball; invariant under isometries and scalings of φ; higher is better.
+        Source: Kynkäänniemi et al. 2019, equation 3.
+
+        Args:
+            features: φ of the images, (M, D).
+            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
+
+        Returns:
+            (M,) in (0, 100], the bound where an image coincides with a real one.
+
+        Raises:
+            ValueError: Columns don't match, there are more images to leave out than real ones, or features are not
+                finite.
+        """
+        self._check(features, leave_out)
+        trusted = np.flatnonzero(self.trusted)
+        # In units of the radii, the second nearest image stands in for one that is left out.
+        of_two, two = nearest(self.features[trusted], 2, features, scale=self.radii[trusted])
+        own = leave_out & (trusted[two[:, 0]] == np.arange(len(features)))
+        return np.asarray(1 / np.maximum(np.where(own, of_two[:, 1], of_two[:, 0]), 1 / MOST_REAL))
+
+    def density_of(self, features: Array, *, leave_out: bool = False) -> Array:
+        """Density of single images: the number of real images' balls that hold them, over k.
+
+        All N balls count. The mean over generated images is their density as in :func:`prdc`. In [0, N / k]; invariant
+        under isometries and scalings of φ; higher is better. Source: Naeem et al. 2020, section 3.
+
+        Args:
+            features: φ of the images, (M, D).
+            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
+
+        Returns:
+            (M,) multiples of 1 / k.
+
+        Raises:
+            ValueError: Columns don't match, there are more images to leave out than real ones, or features are not
+                finite.
+        """
+        self._check(features, leave_out)
+        [(_, holders)] = within(self.features, features, self.radii[:, None])
+        if leave_out:
+            holders = holders - (
+                paired_distances(self.features[: len(features)], features) < self.radii[: len(features)]
+            )
+        return holders / self.k
+
+    def inside(self, features: Array, *, leave_out: bool = False) -> NDArray[np.bool_]:
+        """Whether single images are inside any real image's ball; the share of generated ones is their precision.
+
+        All N balls count, as in :func:`prdc`. Invariant under isometries and scalings of φ; higher is better. Source:
+        Kynkäänniemi et al. 2019, equation 1, with ``<``.
+
+        Args:
+            features: φ of the images, (M, D).
+            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
+
+        Returns:
+            (M,).
+
+        Raises:
+            ValueError: Columns don't match, there are more images to leave out than real ones, or features are not
+                finite.
+        """
+        return self.density_of(features, leave_out=leave_out) > 0
+
+    def covered(self, features: Array) -> NDArray[np.bool_]:
+        """Whether the ball of each real image (N,) holds any of the images; the share of them is their coverage.
+
+        Invariant under isometries and scalings of φ; higher is better. Source: Naeem et al. 2020, section 3.
+
+        Args:
+            features: φ of the images, (M, D).
+        """
+        self._check(features, False)
+        [(covered, _)] = within(self.features, features, self.radii[:, None])
+        return covered > 0
+
+    def _check(self, features: Array, leave_out: bool) -> None:
+        check_features("features", features, 1, self.features.shape[1])
+        if leave_out and len(features) > len(self.features):
+            raise ValueError(f"features must be of the first of {len(self.features)} real images, not {len(features)}")
+
+
+def cross_fades(images: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """The null of realism: ``n`` halfway mixtures of two unrelated images each, images between images that are none.
+
+    Args:
+        images: Real images (N, C, H, W).
+        n: How many.
+        generator: Chooses the pairs.
+    """
+    first = torch.randint(len(images), (n,), generator=generator)
+    # An offset that is never 0 modulo N: no image is mixed with itself.
+    second = (first + torch.randint(1, len(images), (n,), generator=generator)) % len(images)
+    return (images[first] + images[second]) / 2
