@@ -19,7 +19,7 @@ from datamodules.base import ImageDataModule
 from datamodules.errors import InputError
 
 PIECE = 32
-"""Images that go through a network at once: its activations then stay small, whatever N, and near the processor."""
+"""Images that go through a network at once, whatever N: so few that their activations stay in the cache."""
 
 
 class UnitActivations(nn.Module):
@@ -150,7 +150,7 @@ def lpips(data: ImageDataModule, cache: Path, size: int = 64) -> UnitActivations
         InputError: The weights of AlexNet are not on this machine, or ``size`` is too small for it.
     """
     if size < 31:
-        raise InputError(f"phi.size={size}: give at least 31, which AlexNet's pooling needs")
+        raise InputError(f"phi.lpips.size={size}: give at least 31, which AlexNet's pooling needs")
     with torch.device("meta"):
         net = alexnet()
     _, weights = kept_weights("lpips", AlexNet_Weights.IMAGENET1K_V1.url)

@@ -1,30 +1,26 @@
-"""What measures look at: the images of one candidate's interventions, and the same as seen in one feature space.
+"""What measures look at: one candidate, its values and the images of its interventions, in one feature space.
 
 Everything is made when it is first asked for. What cannot be had raises :class:`analysis.measures.MissingError`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.calibration import STILL
 from analysis.disentanglement import discretise
-from analysis.gaussian import GaussianValues
-from analysis.interventions import inject, replace_value, towards
 from analysis.measures import MissingError
 from analysis.prepared import centred_gram
 from analysis.reference import Reference
 from analysis.relevance import squared_distances, sufficiency, total_effect
-from analysis.smoothness import STEPS
-from analysis.subject import Subject, array
+from analysis.subject import array
+from analysis.trials import Trials
 from datamodules.base import Factor, FactorKind
-from paradigms.contract import Kind, LatentCandidate, Path
+from paradigms.contract import Kind, Path
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -42,111 +38,11 @@ ALIKE = "all generated images are alike in every factor"
 BINS = 10
 """Bins of a continuous factor where a measure counts classes."""
 
-PROBED_STEPS = 5
-"""Most sampling steps at which factors are probed, from the first to the last."""
+ENOUGH = 128
+"""Fewest images for measures that count classes in halves."""
 
-
-@dataclass
-class Trials:
-    """Values and images of one candidate, made once for all feature spaces.
-
-    Attributes:
-        subject: The model and its images.
-        candidate: Which.
-        values: Recorded values (n, …).
-        twin_values: Those of the untrained twin for the same inputs, if there is one.
-        injected: O, E and C of each pair, (n, 3, C, H, W); ``None`` if no pairs are valid.
-        controls: O, E, and O with E's value shuffled and with noise like it, (m, 4, C, H, W); ``None`` likewise.
-    """
-
-    subject: Subject
-    candidate: LatentCandidate
-    values: Tensor
-    twin_values: Tensor | None
-    injected: Tensor | None
-    controls: Tensor | None
-
-    @property
-    def name(self) -> str:
-        """Of the candidate."""
-        return self.candidate.name
-
-    @cached_property
-    def paths(self) -> int:
-        """Number of walks, and of images behind each hard probe: an eighth of the images."""
-        return max(4, self.subject.n // 8)
-
-    @cached_property
-    def fresh(self) -> Tensor:
-        """Images (n, C, H, W) whose value is a fresh draw of the candidate's distribution."""
-        subject, generator = self.subject, self.subject.generator_of(self.name)
-        if self.name in subject.inputs:
-            values = subject.model.draw(subject.n, generator)[self.name]
-        else:
-            values = GaussianValues(self.values).draw(subject.n, generator)
-        return replace_value(subject.model, subject.inputs, self.name, values, f"{self.name}: density")
-
-    @cached_property
-    def walks(self) -> Tensor:
-        """Images (P, K + 1, C, H, W) from O's value to E's."""
-        pairs = self.subject.pairs(self.name)
-        assert pairs is not None
-        plan = [(self.name, towards(step / STEPS)) for step in range(1, STEPS + 1)]
-        images = inject(self.subject.model, pairs.first(self.paths), plan, f"{self.name}: smoothness")
-        return torch.cat([images[:, :1], images[:, 2:]], dim=1)
-
-    def probe(self, kind: str) -> Tensor:
-        """Images (P, C, H, W) whose value lies off the distribution: a hard probe of density.
-
-        ``permuted``: each coordinate comes from another image. ``matched``: a random direction of the same length.
-        """
-        generator, m = self.subject.generator_of(f"{self.name} {kind}"), self.paths
-        values = self.subject.inputs.get(self.name, self.values)
-        flat = values[:m].flatten(1)
-        if kind == "permuted":
-            order = torch.rand(flat.shape, generator=generator).argsort(dim=0).to(flat.device)
-            moved = flat.gather(0, order)
-        else:
-            direction = torch.randn(flat.shape, generator=generator).to(flat)
-            moved = direction / direction.norm(dim=1, keepdim=True) * flat.norm(dim=1, keepdim=True)
-        inputs = {name: value[:m] for name, value in self.subject.inputs.items()}
-        return replace_value(self.subject.model, inputs, self.name, moved.view_as(values[:m]), f"{self.name}: {kind}")
-
-    @cached_property
-    def stepwise(self) -> tuple[Array, ...]:
-        """Gram matrices (n, n) of the centred values of each sampling step; one if the candidate has no steps."""
-        per_step = self.values.unbind(1) if self.has_steps else (self.values,)
-        return tuple(centred_gram(array(value.float().flatten(1))) for value in per_step)
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether the candidate has a value per sampling step."""
-        return self.candidate.kind in (Kind.ACTIVATION, Kind.SKIP) and Kind.NOISE in self._input_kinds
-
-    @property
-    def has_places(self) -> bool:
-        """Whether a value has channels and places, so that it can be pooled."""
-        return len(self.candidate.shape) - self.has_steps > 2
-
-    @cached_property
-    def _input_kinds(self) -> set[Kind]:
-        return {self.subject.model.candidates[name].kind for name in self.subject.inputs}
-
-    @cached_property
-    def gram(self) -> Array:
-        """Gram matrix (n, n) of the centred values, flattened over all sampling steps."""
-        return np.asarray(sum(self.stepwise))
-
-    @cached_property
-    def pooled(self) -> Array:
-        """Gram matrix (n, n) of the centred values averaged over places."""
-        return centred_gram(array(self.values.float().mean((-2, -1)).flatten(1)))
-
-    @cached_property
-    def probed_steps(self) -> list[int]:
-        """Sampling steps at which factors are probed."""
-        count = len(self.stepwise)
-        return sorted({round(t) for t in np.linspace(0, count - 1, min(PROBED_STEPS, count))})
+COMMONEST = 0.9
+"""Largest share of the images that one class may have where classes are counted."""
 
 
 class Evidence:
@@ -313,7 +209,12 @@ class Evidence:
 
     @cached_property
     def classes(self) -> Index:
-        """Factors (n, K) of the recorded images as class numbers, continuous ones in equal bins."""
+        """Factors (n, K) of the recorded images as class numbers, continuous ones in equal bins.
+
+        A factor of which nearly all images have one class is left out: half of them may have no other.
+        """
+        if self.n < ENOUGH:
+            raise MissingError(f"disentanglement is measured from {ENOUGH} images on")
         columns = []
         for i in self.varying:
             label = self.labels[i]
@@ -322,7 +223,10 @@ class Evidence:
             else:
                 turn = np.arctan2(label[:, 1], label[:, 0]) if label.shape[1] == 2 else label[:, 0]
                 columns.append(discretise(turn, BINS))
-        return np.stack(columns, axis=1)
+        kept = [column for column in columns if np.bincount(column).max() <= COMMONEST * self.n]
+        if not kept:
+            raise MissingError(ALIKE)
+        return np.stack(kept, axis=1)
 
     @cached_property
     def twin(self) -> Tensor:

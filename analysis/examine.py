@@ -12,13 +12,14 @@ from torch import Tensor
 
 from analysis import density, organization, relevance, smoothness
 from analysis.calibration import Estimate, holm, max_statistic, verdict
-from analysis.evidence import Evidence, Trials
+from analysis.evidence import Evidence
 from analysis.interventions import inject, matched_noise, record_all, shuffled, towards
 from analysis.measures import JOINT, Finding, Measure, MissingError
 from analysis.prepared import principal_scores
 from analysis.reference import Phi, Reference
 from analysis.results import COLUMNS, PROPERTIES
 from analysis.subject import Factors, Subject
+from analysis.trials import Trials
 from paradigms.contract import GenerativeModel, LatentCandidate
 
 Array = NDArray[np.float64]
@@ -196,12 +197,12 @@ class Examiner:
         return found, controls
 
     def _illustrate(self, trials: Trials, properties: Collection[str]) -> None:
-        """Examples of what was measured; images that no measure asked for are not made."""
+        """Examples of what was measured. Walks that no measure asked for are not made."""
         pictures, name, made = self.result.pictures, trials.name, vars(trials)
         self.result.scores[name] = principal_scores(trials.gram, min(64, self.subject.n // 4))
         if trials.injected is not None and "relevance" in properties:
             pictures[name, "relevance"] = trials.injected[:8]
-        if "fresh" in made:
+        if "density" in properties:
             pictures[name, "density"] = trials.fresh[:24].unflatten(0, (-1, 8))
         if "walks" in made:
             pictures[name, "smoothness"] = trials.walks[:4]

@@ -156,7 +156,7 @@ def verdict_table(rows: pd.DataFrame) -> str:
     lines += [
         f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
         "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
-        "o holes: one draw in twenty is no image   | apart: what lies halfway between two is no mixture of them",
+        "o holes: one draw in twenty is no image   | apart: halfway between two lies no mixture of them",
     ]
     for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
         lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")

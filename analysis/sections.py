@@ -187,13 +187,12 @@ def _phis(cell: Cell) -> dict[str, Any] | None:
     names = _ordered(cell.rows["phi"])
     if len(names) < 2:
         return None
-    joint = cell.rows[cell.rows["timestep"] == JOINT].set_index(
-        ["candidate", "property", "estimator", "target", "view"]
-    )
+    keys = ["candidate", "property", "estimator", "target"]
+    shown = cell.rows[(cell.rows["timestep"] == JOINT) & cell.rows["view"].isin(FLAT)]
+    by_key = {key: own.drop_duplicates("phi").set_index("phi") for key, own in shown.groupby(keys)}
     lines, alike = [], 0
     for row in cell.rows[cell.rows["headline"]].itertuples(index=False):
-        same = joint.loc[[(row.candidate, row.property, row.estimator, row.target)]]
-        by_phi = same[same.index.get_level_values("view").isin(FLAT)].set_index("phi")
+        by_phi = by_key[row.candidate, row.property, row.estimator, row.target]
         found = [(by_phi["verdict"].get(name, "n/a"), by_phi["score"].get(name, math.nan)) for name in names]
         alike += len({verdict for verdict, _score in found}) == 1
         entries = [{"verdict": v, "score": s, "class": CLASSES.get(v, "na")} for v, s in found]

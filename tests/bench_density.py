@@ -62,10 +62,11 @@ def seconds(measure: Callable[[Array, Array], object], n: int, d: int, rounds: i
     return min(times)
 
 
-def megabytes(measure: str, n: int, d: int) -> float:
-    """Peak memory beyond what the features and a small call take, of a process of its own."""
-    command = [sys.executable, __file__, measure, str(n), str(d)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def megabytes(measure: str, d: int, *sizes: int) -> list[float]:
+    """Peak memory beyond what the features and a small call take, for rising numbers of images, in a new process."""
+    command = [sys.executable, __file__, measure, str(d), *map(str, sizes)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [float(value) for value in output.split()]
 
 
 def peak() -> float:
@@ -73,13 +74,14 @@ def peak() -> float:
     return float(re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
 
 
-def growth(measure: str, n: int, d: int) -> float:
+def growth(measure: str, d: int, *sizes: int) -> Iterator[float]:
     """What :func:`megabytes` reads, in this process."""
-    real, fake = features(n, d)
+    real, fake = features(sizes[-1], d)
     MEASURES[measure](real[:100], fake[:100])
     before = peak()
-    MEASURES[measure](real, fake)
-    return peak() - before
+    for n in sizes:
+        MEASURES[measure](real[:n], fake[:n])
+        yield peak() - before
 
 
 def lines(n: int = 5000, d: int = 2048) -> Iterator[str]:
@@ -93,7 +95,7 @@ def lines(n: int = 5000, d: int = 2048) -> Iterator[str]:
     ours, theirs = seconds(MEASURES["prdc"], n, d), seconds(prdc_package, n, d, rounds=1)
     with threadpool_limits(1, user_api="blas"):
         tuned = seconds(prdc_package, n, d, rounds=1)
-    memory, their_memory = megabytes("prdc", n, d), megabytes("prdc_package", n, d)
+    [memory], [their_memory] = megabytes("prdc", d, n), megabytes("prdc_package", d, n)
     yield (
         f"prdc N={n} d={d}: {theirs / ours:.1f}x faster than prdc as it comes (target 7; {ours:.2f} s against "
         f"{theirs:.1f} s), {tuned / ours:.1f}x with one BLAS thread for each of its 8; peak memory "
@@ -115,11 +117,11 @@ def lines(n: int = 5000, d: int = 2048) -> Iterator[str]:
         )
     sizes = [n * 2 // 5 * 4**i for i in range(3)]
     for measure in ("nearest", "prdc", "kid"):
-        peaks = [megabytes(measure, size, 64) for size in sizes]
+        peaks = megabytes(measure, 64, *sizes)
         rise = np.log(peaks[2] / peaks[1]) / np.log(sizes[2] / sizes[1])
         listed = ", ".join(f"{most:.0f} MB at {size}" for most, size in zip(peaks, sizes, strict=True))
         yield f"{measure} d=64: peak memory grows as N^{rise:.2f} (target 1): {listed}"
 
 
 if __name__ == "__main__":
-    print(growth(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    print(*growth(sys.argv[1], *map(int, sys.argv[2:])))

@@ -89,7 +89,8 @@ def test_few_images_train_the_labeller_too(tmp_path):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_features_of_broken_images_are_bounded_and_the_same_each_time(config, tmp_path):
     data, images = tiny(tmp_path), broken()
-    features, again = (instantiate(OmegaConf.load(config))(data=data, cache=tmp_path)(images) for _ in range(2))
+    factory = instantiate(OmegaConf.load(config)[config.stem])
+    features, again = (factory(data=data, cache=tmp_path)(images) for _ in range(2))
     features = features.detach()
     assert features.shape[0] == len(images)
     assert features.ndim == 2
@@ -255,7 +256,7 @@ def test_a_missing_package_is_named_with_what_installs_it(factory, package, tmp_
 
 
 def test_too_small_an_image_for_alexnet_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"phi\.size=30: give at least 31"):
+    with pytest.raises(InputError, match=r"phi\.lpips\.size=30: give at least 31"):
         lpips(None, tmp_path, 30)
 
 
