@@ -32,6 +32,29 @@ REAL_IMAGES = 2500
 """Most real images that a model is held against."""
 
 
+def load(run: Path) -> tuple[DictConfig, Any, Any]:
+    """The config of a finished training, its paradigm with the trained weights, and the same untrained.
+
+    Args:
+        run: Its directory.
+
+    Raises:
+        InputError: ``run`` holds no trained model, or its weights are of another shape.
+    """
+    if not (run / "manifest.json").exists():
+        raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
+    trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+    torch.manual_seed(trained.seed)
+    paradigm, twin = (instantiate(trained.paradigm, _convert_="all") for _ in range(2))
+    try:
+        paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
+        ) from error
+    return trained, paradigm, twin
+
+
 def measure(config: DictConfig, run: Path) -> None:
     """Measure the trained model in ``run``: rows.parquet, points.parquet, measurement.json and figures.
 
@@ -42,18 +65,8 @@ def measure(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: ``run`` holds no trained model, or its weights are of another shape.
     """
-    if not (run / "manifest.json").exists():
-        raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
-    trained = OmegaConf.load(run / "config.yaml")
+    trained, paradigm, twin = load(run)
     manifest = json.loads((run / "manifest.json").read_text())
-    torch.manual_seed(trained.seed)
-    paradigm, twin = (instantiate(trained.paradigm, _convert_="all") for _ in range(2))
-    try:
-        paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
-        ) from error
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.accelerator != "cpu" and torch.cuda.is_available():
