@@ -32,6 +32,7 @@ CONSTANT = "its value never changes"
 NO_LENGTH = "its values have no common length"
 NO_FACTORS = "the data set has no factors"
 NO_CODE = "for vector codes only"
+GIVEN = "an input is the same for the untrained twin"
 NO_TWIN = "there is no untrained twin"
 ALIKE = "all generated images are alike in every factor"
 
@@ -231,6 +232,8 @@ class Evidence:
     @cached_property
     def twin(self) -> Tensor:
         """Values (n, …) of the untrained twin for the same inputs."""
+        if self.trials.name in self.trials.subject.inputs:
+            raise MissingError(GIVEN)
         if self.trials.twin_values is None:
             raise MissingError(NO_TWIN)
         return self.trials.twin_values

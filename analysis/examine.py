@@ -136,7 +136,8 @@ class Examiner:
         if not (estimate.ceiling > estimate.null if measure.higher_is_better else estimate.ceiling < estimate.null):
             return row | {"reason": CHANCE}
         score, low, high = estimate.scores()
-        row |= {"value": estimate.value, "null": estimate.null, "ceiling": estimate.ceiling}
+        row |= {"value": estimate.value, "value_low": estimate.low, "value_high": estimate.high}
+        row |= {"null": estimate.null, "ceiling": estimate.ceiling}
         row |= {"score": score, "ci_low": low, "ci_high": high, "p_value": estimate.p_value}
         row |= {"status": finding.status, "reason": finding.reason}
         row["verdict"] = verdict(score, low, high, estimate.p_value)
@@ -146,7 +147,7 @@ class Examiner:
 
     def _blank(self, measure: Measure, evidence: Evidence, candidate: LatentCandidate) -> dict[str, Any]:
         """A row without a number."""
-        numbers = ("value", "null", "ceiling", "score", "ci_low", "ci_high", "p_value", "p_adjusted", "p_max")
+        numbers = [name for name, kind in COLUMNS.items() if kind == "float64"]
         return dict.fromkeys(numbers, float("nan")) | {
             "candidate": candidate.name,
             "kind": str(candidate.kind),

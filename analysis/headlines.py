@@ -131,12 +131,8 @@ def linear(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Of one diffusion model.
     """
     chosen = rows[(rows["estimator"] == "neighbourhood_area") & (rows["phi"] == rows["phi"].iloc[0])]
-    table = chosen[["candidate", "value", "ci_low", "ci_high", "null", "ceiling", "reason"]].copy()
-    for end in ("ci_low", "ci_high"):
-        # Rows hold the interval of the score.
-        table[end] = table["null"] + table[end] * (table["ceiling"] - table["null"])
-    shown = table.rename(columns={"value": "area", "ci_high": "from", "ci_low": "to"})
-    found: pd.DataFrame = shown[["candidate", "area", "from", "to", "reason"]].round(3)
+    table = chosen[["candidate", "value", "value_low", "value_high", "reason"]]
+    found: pd.DataFrame = table.rename(columns={"value": "area", "value_low": "from", "value_high": "to"}).round(3)
     return found
 
 

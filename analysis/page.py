@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.calibration import ABSENT, LEVEL, PRESENT
 from analysis.pictures import Album
-from analysis.results import PROPERTIES
+from analysis.results import PROPERTIES, over_seeds
 from analysis.sections import EVIDENCE, Cell, Variant, budget, labellers, sections, sweep, umap
 
 NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -52,6 +53,7 @@ def render(name: str, cells: Sequence[Cell]) -> str:
         ],
         "budgets": [budget(cell) for cell in cells],
         "labellers": labellers(cells),
+        "over_seeds": over_seeds(pd.concat([cell.rows for cell in cells])).to_dict("records"),
         "swept": len({cell.fact("bottleneck") for cell in cells}) > 1,
     }
     data = {

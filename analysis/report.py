@@ -9,7 +9,16 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from analysis.page import render
-from analysis.results import POINT_COLUMNS, finished_cells, read_cell, read_rows, verdict_table, verdicts, write_rows
+from analysis.results import (
+    POINT_COLUMNS,
+    finished_cells,
+    over_seeds,
+    read_cell,
+    read_rows,
+    verdict_table,
+    verdicts,
+    write_rows,
+)
 from analysis.sections import Cell
 from datamodules.errors import InputError, reports_errors
 
@@ -18,7 +27,7 @@ CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "report")
 
 
 def build_report(study: Path) -> Path:
-    """Write ``report/index.html``, ``report/rows.parquet`` and ``report/verdicts.csv`` of a study.
+    """Write ``report/index.html``, ``rows.parquet``, ``verdicts.csv`` and ``over_seeds.csv`` beside it, of a study.
 
     Of each directory under ``cells`` that holds ``rows.parquet`` it reads that file and, where they are there,
     ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is missing.
@@ -38,6 +47,7 @@ def build_report(study: Path) -> Path:
     report.mkdir(exist_ok=True)
     write_rows(rows, report / "rows.parquet")
     _replace(report / "verdicts.csv", verdicts(rows).to_csv(index=False))
+    _replace(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
     page = report / "index.html"
     _replace(page, render(study.resolve().name, cells))
     return page

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from analysis.calibration import ABSENT, PRESENT
+from analysis.calibration import ABSENT, LEVEL, PERMUTATIONS, PRESENT, hierarchical, verdict
 from datamodules.errors import InputError
 
 PROPERTIES = ("density", "smoothness", "organization", "relevance")
@@ -31,6 +33,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "view": "str",
         "timestep": "int64",
         "value": "float64",
+        "value_low": "float64",
+        "value_high": "float64",
         "null": "float64",
         "ceiling": "float64",
         "score": "float64",
@@ -54,7 +58,8 @@ empty. ``view`` says how a value that is a tensor entered: ``flat``, ``pooled`` 
 ``pca``. ``timestep`` counts sampling steps from 0, and is -1 for all together. ``p_adjusted`` is Holm's over the
 headlines of a model, ``p_max`` accounts for looking at the best of all candidates and timesteps. ``status`` is ``ok``,
 ``vacuous``, ``breaks``, ``holes``, ``apart`` or ``n/a``. ``headline`` marks the one row of each (cell, candidate,
-property) whose score is the property's verdict. ``score`` and its interval lie in [0, 1].
+property) whose score is the property's verdict. ``value_low`` and ``value_high`` are the
+interval of ``value`` in its own units, ``ci_low`` and ``ci_high`` that of ``score``, in [0, 1].
 """
 
 POINT_COLUMNS = ("candidate", "image", "umap_1", "umap_2")
@@ -135,6 +140,36 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[rows["headline"].astype(bool), list(VERDICT_COLUMNS)].reset_index(drop=True)
 
 
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each property over trainings that differ in nothing but their seed.
+
+    The score is the mean; its interval resamples trainings, and within each its own interval, taken as a normal
+    distribution's (a parametric bootstrap at the lower level). Few trainings make it too narrow rather than too wide.
+
+    Args:
+        rows: Tidy rows, see :data:`COLUMNS`.
+
+    Returns:
+        One row per (paradigm, data, bottleneck, candidate, property) that at least two trainings have a score for, with
+        the columns paradigm, data, bottleneck, candidate, property, trainings, score, ci_low, ci_high, verdict.
+    """
+    keys = ["paradigm", "data", "bottleneck", "candidate", "property"]
+    found = []
+    chosen = rows[rows["headline"].astype(bool) & rows["score"].notna()]
+    for key, own in chosen.groupby(keys, sort=False):
+        if own["seed"].nunique() < 2:
+            continue
+        rng = np.random.default_rng(0)
+        spread = (own["ci_high"] - own["ci_low"]).to_numpy() / (2 * norm.ppf((1 + LEVEL) / 2))
+        scores = own["score"].to_numpy()
+        replicates = np.clip(scores[:, None] + spread[:, None] * rng.normal(size=(len(own), PERMUTATIONS)), 0, 1)
+        low, high = hierarchical(list(replicates), 0)
+        score = float(scores.mean())
+        numbers = {"trainings": own["seed"].nunique(), "score": score, "ci_low": low, "ci_high": high}
+        found.append(dict(zip(keys, key, strict=True)) | numbers | {"verdict": verdict(score, low, high)})
+    return pd.DataFrame(found, columns=[*keys, "trainings", "score", "ci_low", "ci_high", "verdict"])
+
+
 def verdict_table(rows: pd.DataFrame) -> str:
     """The verdicts as text of at most 100 columns: one block per cell, a candidate a line.
 
@@ -149,6 +184,14 @@ def verdict_table(rows: pd.DataFrame) -> str:
     for (cell, paradigm, bottleneck, seed), block in blocks:
         title = paradigm if cell == paradigm else f"{paradigm} ({cell})"
         lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", _line("candidate", PROPERTIES)]
+        for candidate, own in block.groupby("candidate", sort=False):
+            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
+            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
+        lines.append("")
+    for (paradigm, data, bottleneck), block in over_seeds(rows).groupby(["paradigm", "data", "bottleneck"], sort=False):
+        trainings = block["trainings"].max()
+        lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings"]
+        lines.append(_line("candidate", PROPERTIES))
         for candidate, own in block.groupby("candidate", sort=False):
             entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
             lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
@@ -168,8 +211,8 @@ def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:
 
 
 def _entry(row: object) -> str:
-    verdict, status = getattr(row, "verdict"), getattr(row, "status")  # noqa: B009
-    if verdict == "n/a":
+    letter, status = getattr(row, "verdict"), getattr(row, "status", "ok")  # noqa: B009
+    if letter == "n/a":
         return "n/a"
     score, low, high = (getattr(row, name) for name in ("score", "ci_low", "ci_high"))
-    return f"{verdict}{MARKS.get(status, ' ')} {score:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{letter}{MARKS.get(status, ' ')} {score:.2f} [{low:.2f}, {high:.2f}]"

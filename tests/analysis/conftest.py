@@ -98,6 +98,7 @@ def tidy_rows(cell: str, paradigm: str, bottleneck: int, seed: int, rng: np.rand
                     | {"candidate": candidate, "kind": kind, "property": name, "estimator": estimator}
                     | {"phi": "labeller", "view": "pca" if estimator == "probe" else "", "timestep": -1}
                     | {"p_adjusted": float("nan"), "p_max": float("nan")}
+                    | {"value_low": value - 0.1, "value_high": value + 0.1}
                     | {"target": target, "protocol": protocol, "value": value, "null": null, "ceiling": ceiling}
                     | {"score": score, "ci_low": low, "ci_high": high, "p_value": 0.005 if i % 2 else float("nan")}
                     | {"n": 192, "seed": seed, "status": status, "reason": reason, "headline": i == 0}

@@ -54,7 +54,12 @@ class Page(HTMLParser):
 def test_rows_and_verdicts_of_all_cells_are_written(demo_study: Path) -> None:
     page = build_report(demo_study)
     assert page == demo_study / "report" / "index.html"
-    assert sorted(file.name for file in page.parent.iterdir()) == ["index.html", "rows.parquet", "verdicts.csv"]
+    assert sorted(file.name for file in page.parent.iterdir()) == [
+        "index.html",
+        "over_seeds.csv",
+        "rows.parquet",
+        "verdicts.csv",
+    ]
     rows = pd.read_parquet(page.parent / "rows.parquet")
     assert len(rows) == len(read_rows(demo_study))
     table = pd.read_csv(page.parent / "verdicts.csv", keep_default_na=False)

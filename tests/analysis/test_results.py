@@ -6,7 +6,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.results import COLUMNS, PROPERTIES, VERDICT_COLUMNS, read_rows, verdict_table, verdicts, write_rows
+from analysis.results import (
+    COLUMNS,
+    PROPERTIES,
+    VERDICT_COLUMNS,
+    over_seeds,
+    read_rows,
+    verdict_table,
+    verdicts,
+    write_rows,
+)
 from datamodules.errors import InputError
 
 
@@ -61,3 +70,18 @@ def test_no_finished_cell_and_a_broken_file_are_named(tmp_path: Path, add_cell: 
     file.write_bytes(b"PAR1 and then nothing")
     with pytest.raises(InputError, match=r"file=.*rows.parquet holds no tidy row"):
         read_rows(tmp_path)
+
+
+def test_several_trainings_are_judged_together(tmp_path: Path, add_cell: Callable[..., None]) -> None:
+    for seed in range(3):
+        add_cell(tmp_path / "cells" / f"gan-s{seed}", "gan", seed=seed, images=8)
+    rows = read_rows(tmp_path)
+    together = over_seeds(rows)
+    assert set(together["trainings"]) == {3}
+    first = together.iloc[0]
+    own = rows.query("headline and candidate == @first.candidate and property == @first.property")
+    assert first.score == pytest.approx(own.score.mean())
+    assert first.ci_low < own.score.mean() < first.ci_high
+    assert first.ci_high - first.ci_low > (own.score.max() - own.score.min()) / 2
+    assert "gan on shapes, bottleneck 64: over 3 trainings" in verdict_table(rows)
+    assert over_seeds(rows.query("seed == 0")).empty
