@@ -41,7 +41,9 @@ def planted_matrix(seeds: int, n: int) -> pd.DataFrame:
         images, factors = case.real
         names = sorted({candidate for candidate, *_ in (*case.verdicts, *case.rows)})
         for seed in range(seeds):
-            rows = measure_model(case.model, images, planted.phi, factors=factors, n=n, seed=seed, candidates=names)
+            rows = measure_model(
+                case.model, images, planted.phi, factors=factors, n=n * case.times, seed=seed, candidates=names
+            )
             for what, expected, got in judged(rows, case):
                 found.setdefault((name, *what, expected), []).append(got)
     return pd.DataFrame(

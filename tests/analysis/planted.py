@@ -178,12 +178,14 @@ class Case:
         verdicts: Verdicts that are right, such as ``"V"`` or ``"~X"``, by candidate and property.
         rows: The same of rows that are no headline, by candidate, estimator and target.
         tinted: Whether the world has colours.
+        times: How many times as many pairs it takes: an S_1 of 0 has an interval of ±.15 at 256.
     """
 
     model: Planted
     verdicts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     rows: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     tinted: bool = False
+    times: int = 1
 
     @property
     def real(self):
@@ -227,6 +229,7 @@ PLANTED: Mapping[str, Case] = {
         Parity(),
         of("z", relevance="V") | of("u", relevance="V"),
         {("z", "S_1", "all"): "X", ("u", "S_1", "all"): "X"},
+        times=4,
     ),
     "dog, astronaut, room": Case(Room(), of("z", density="V", organization=NOT_V, relevance="V")),
     "smooth, not organized": Case(Winding(), of("z", smoothness="V", organization="X", relevance="V")),

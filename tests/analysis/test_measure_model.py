@@ -34,7 +34,7 @@ def test_an_ignored_input_is_irrelevant_and_has_no_path(renderer):
 def check(case, seed):
     images, factors = case.real
     names = sorted({candidate for candidate, *_ in (*case.verdicts, *case.rows)})
-    rows = measure_model(case.model, images, phi, factors=factors, n=256, seed=seed, candidates=names)
+    rows = measure_model(case.model, images, phi, factors=factors, n=256 * case.times, seed=seed, candidates=names)
     wrong = [(what, expected, got) for what, expected, got in judged(rows, case) if got not in right(expected)]
     assert not wrong
 
