@@ -103,7 +103,7 @@ def neighbourhood_curve(features: Array, alphas: Array | None = None) -> Neighbo
     if not np.isfinite(features).all():
         raise ValueError("features must be finite: they hold NaN or infinite values")
     at = np.linspace(0, 1, features.shape[1]) if alphas is None else alphas
-    if at.shape != (features.shape[1],) or at[0] != 0 or at[-1] != 1 or (np.diff(at) <= 0).any():
+    if at.shape != (features.shape[1],) or at[0] != 0 or at[-1] != 1 or not (np.diff(at) > 0).all():
         raise ValueError(f"alphas must be {features.shape[1]} positions that ascend from 0 to 1, not {at}")
     away = np.linalg.norm(features - features[:, :1], axis=2).mean(axis=0)
     if away[-1] == 0:
@@ -137,6 +137,8 @@ def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Arra
             raise ValueError(f"{names} must be (N, D) alike, not {a.shape} and {b.shape}")
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             raise ValueError(f"{names} must be finite: they hold NaN or infinite values")
+    if start.shape[1] != o.shape[1]:
+        raise ValueError(f"start and o must have the same features, not {start.shape[1]} and {o.shape[1]} of them")
     if not 0 < epsilon <= 1:
         raise ValueError(f"epsilon must lie in (0, 1], not {epsilon}")
     whole = ((o - e) ** 2).sum(axis=1).mean()

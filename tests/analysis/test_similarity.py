@@ -195,7 +195,6 @@ def test_the_dimension_of_a_turned_flat_is_its_own(d):
 def test_prepared_comparisons_are_those_of_the_arrays_under_every_order(name, n, d):
     x, y = pair(n, d, 3.0)
     similarity, orders = prepared(x, y)[name], permutations(n, 0)[:10]
-    assert similarity.n == n
     assert similarity.value() == pytest.approx(MEASURES[name](x, y), abs=1e-12)
     expected = [MEASURES[name](x[order], y) for order in orders]
     np.testing.assert_allclose(similarity.permuted(orders), expected, atol=1e-12)
@@ -256,7 +255,6 @@ def test_principal_scores_have_the_distances_of_the_values():
     scores = principal_scores(centred_gram(x), 30)
     assert scores.shape == (30, 29)
     np.testing.assert_allclose(squared(scores), squared(x), atol=1e-9)
-    assert principal_scores(centred_gram(x), 4).shape == (30, 4)
 
 
 BAD = {
