@@ -42,7 +42,7 @@ def study(tmp_path_factory):
 def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     directory, found = study
     report = directory / "runs" / "demo" / "report"
-    assert {path.name for path in report.iterdir()} == {"index.html", "rows.parquet", "verdicts.csv"}
+    assert {path.name for path in report.iterdir()} == {"index.html", "over_seeds.csv", "rows.parquet", "verdicts.csv"}
     assert f"report: {report.relative_to(directory) / 'index.html'}" in found.stdout
     assert "mu" in found.stdout
     verdicts = pd.read_csv(report / "verdicts.csv")
