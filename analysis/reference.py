@@ -46,7 +46,10 @@ class Reference:
     def __init__(self, subject: Subject, phi: Phi, name: str) -> None:
         self.subject, self.phi, self.name = subject, phi, name
         real = self.features(subject.images)
-        self.support = RealImages(real)
+        try:
+            self.support = RealImages(real)
+        except ValueError as error:
+            raise ValueError(f"phi ({name}) must give features that tell the real images apart: {error}") from error
         factors = subject.factors
         self.readout = None if factors is None else Readout(real, factors.values, factors.spec)
         self.cross_fades, self.best = self.features(subject.cross_fades), self.features(subject.best)
@@ -60,7 +63,10 @@ class Reference:
     @torch.no_grad()
     def features(self, images: Tensor) -> Array:
         """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
-        return array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
+        found = array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
+        if not np.isfinite(found).all():
+            raise ValueError(f"phi ({self.name}) must give finite features, of broken images too")
+        return found
 
     def reality(self, realism: Array) -> Array:
         """Where the median realism over the last axis lies between cross-fades and the model at its best, in [0, 1]."""

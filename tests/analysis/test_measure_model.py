@@ -5,8 +5,9 @@ from planted import PLACES, PLANTED, Holes, Planted, phi, render
 from analysis import measure_model, verdicts
 from analysis.reference import Reference
 from analysis.results import COLUMNS
-from analysis.subject import Subject
+from analysis.subject import Factors, Subject
 from analysis.validate import judged, right
+from datamodules.base import Factor, FactorKind, Role
 
 
 def measured(model, seed=0, **more):
@@ -102,3 +103,26 @@ def test_rows_are_tidy_and_the_same_for_the_same_seed(renderer):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         measure_model(Planted(), render(PLACES), phi, **arguments)
+
+
+@pytest.mark.parametrize("features", [lambda x: torch.ones(len(x), 3), lambda x: torch.full((len(x), 3), torch.nan)])
+def test_a_feature_space_that_says_nothing_is_named(features):
+    with pytest.raises(ValueError, match=r"phi \(phi\) must give"):
+        measure_model(Planted(), render(PLACES), features, n=24)
+
+
+@pytest.mark.parametrize("kind", [FactorKind.CATEGORICAL, FactorKind.CIRCULAR])
+def test_one_factor_of_any_kind_is_enough(kind):
+    values = PLACES[:, :1] if kind is FactorKind.CIRCULAR else (3 * PLACES[:, :1]).floor()
+    factors = Factors(values, [Factor("only", kind, 3, Role.CONTENT)])
+    rows = measure_model(Planted(), render(PLACES), phi, factors=factors, n=144, candidates=["z"])
+    found = rows[(rows.target == "only") & (rows.status == "ok")]
+    assert {"probe", "S_T", "S_1"} <= set(found.estimator)
+    assert (found.value <= 1 + 1e-9).all()
+
+
+def test_factors_that_never_vary_are_no_factors_to_probe():
+    rows = measure_model(Planted(), render(PLACES), phi, factors=torch.zeros(600, 2), n=144, candidates=["z"])
+    probes = rows[rows.estimator.isin(["probe", "mig"])]
+    assert set(probes.status) == {"n/a"}
+    assert probes.reason.str.contains("alike in every factor").all()
