@@ -19,7 +19,7 @@ Index = NDArray[np.intp]
 
 
 class Similarity(ABC):
-    """A comparison of two spaces, prepared once; 0 where one of them does not vary."""
+    """A comparison of two spaces, prepared once; no more than chance where one of them does not vary."""
 
     n: int
 

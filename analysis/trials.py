@@ -96,7 +96,8 @@ class Trials:
     @property
     def has_steps(self) -> bool:
         """Whether the candidate has a value per sampling step."""
-        return self.candidate.kind in (Kind.ACTIVATION, Kind.SKIP) and Kind.NOISE in self._input_kinds
+        inside = self.candidate.kind in (Kind.ACTIVATION, Kind.SKIP)
+        return inside and len(self.candidate.shape) > 1 and Kind.NOISE in self._input_kinds
 
     @property
     def has_places(self) -> bool:

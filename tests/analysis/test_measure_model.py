@@ -1,6 +1,8 @@
+from typing import ClassVar
+
 import pytest
 import torch
-from planted import PLACES, PLANTED, Holes, Planted, phi, render
+from planted import PLACES, PLANTED, Chain, Holes, Planted, phi, render
 
 from analysis import measure_model, verdicts
 from analysis.reference import Reference
@@ -8,6 +10,7 @@ from analysis.results import COLUMNS
 from analysis.subject import Factors, Subject
 from analysis.validate import judged, right
 from datamodules.base import Factor, FactorKind, Role
+from paradigms.contract import Kind, LatentCandidate, Path
 
 
 def measured(model, seed=0, **more):
@@ -126,3 +129,17 @@ def test_factors_that_never_vary_are_no_factors_to_probe():
     probes = rows[rows.estimator.isin(["probe", "mig"])]
     assert set(probes.status) == {"n/a"}
     assert probes.reason.str.contains("alike in every factor").all()
+
+
+class Noisy(Chain):
+    """A feed-forward generator that also draws noise: its stages are no trajectory."""
+
+    candidates: ClassVar = Chain.candidates | {"u": LatentCandidate("u", Kind.NOISE, (2,), Path.LERP)}
+
+
+def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
+    rows = measure_model(
+        Noisy(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
+    )
+    assert set(rows.timestep) == {-1}
+    assert rows.query("headline").status.tolist() == ["ok"]
