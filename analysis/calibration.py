@@ -28,6 +28,12 @@ PERMUTATIONS = 200
 LEVEL = 0.95
 """Coverage of every interval."""
 
+FITTED = 50
+"""Fewest permutations that a tail is fitted to."""
+
+SMALLEST_P = 1e-6
+"""A fitted tail says no less."""
+
 COUNTED = 10
 """As many permutations must reach a value for its p-value to be their share."""
 
@@ -151,10 +157,12 @@ def permutation_p_value(value: float, permuted: Array) -> float:
     reached = int(np.sum(permuted >= value))
     share = (1 + reached) / (1 + len(permuted))
     spread = float(permuted.std())
-    if reached >= COUNTED or spread == 0:
+    if reached >= COUNTED or spread == 0 or len(permuted) < FITTED:
         return share
     skewness = float((((permuted - permuted.mean()) / spread) ** 3).mean())
-    return min(share, float(pearson3.sf(value, skewness, loc=permuted.mean(), scale=spread)))
+    # A fitted tail with an end would give 0 beyond it.
+    tail = float(pearson3.sf(value, max(skewness, 0.0), loc=permuted.mean(), scale=spread))
+    return min(share, max(tail, SMALLEST_P))
 
 
 def greater(a: Array, b: Array) -> float:

@@ -29,6 +29,7 @@ POOR = "the model's best images are no more real than cross-fades of real ones: 
 UNPAIRED = "layers of an unconditional diffusion model cannot be injected: other noise breaks the picture"
 STILLNESS = "vacuous: it does not move the image, so there is no path"
 CONSTANT = "its value never changes"
+NO_WALK = "none of the walks leads to another image"
 NO_LENGTH = "its values have no common length"
 NO_FACTORS = "the data set has no factors"
 NO_CODE = "for vector codes only"
@@ -90,12 +91,17 @@ class Evidence:
             raise MissingError(UNPAIRED)
         _ = self.injected
         o, e, of_shuffled, of_noise = np.moveaxis(self._features(self.trials.controls), 1, 0)
+        if np.allclose(o, e, atol=1e-7):
+            raise MissingError("O and E are equal in the pairs of the controls")
         return {"shuffled": squared_distances(o, e, of_shuffled), "noise": squared_distances(o, e, of_noise)}
 
     @cached_property
     def unspecific(self) -> float:
-        """The larger S_1 of the controls, at least 0: what is not owed to E's own value."""
-        return max(0.0, *(float(sufficiency(distances)) for distances in self.controls.values()))
+        """The larger S_1 of the controls, at least 0: what is not owed to E's own value; NaN without controls."""
+        try:
+            return max(0.0, *(float(sufficiency(distances)) for distances in self.controls.values()))
+        except MissingError:
+            return float("nan")
 
     @cached_property
     def factors(self) -> tuple[Factor, ...]:
@@ -160,7 +166,10 @@ class Evidence:
     @cached_property
     def walks(self) -> Array:
         """Features (P, K + 1, D) along walks from O's value to E's."""
-        return self._features(self.trials.walks)
+        found = self._features(self.trials.walks)
+        if np.allclose(found[:, 0], found[:, -1], atol=1e-7):
+            raise MissingError(NO_WALK)
+        return found
 
     @cached_property
     def walk_realism(self) -> Array:

@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 MEMORY = 1 << 30
 """Bytes of recorded values held at a time."""
 
+UNDEFINED = "undefined on these pairs"
 CHANCE = "at its best the measure gives no more than by chance"
 
 MEASURES = tuple(
@@ -135,6 +136,8 @@ class Examiner:
         row |= {"view": finding.view, "timestep": finding.timestep, "n": finding.n or evidence.n}
         if not (estimate.ceiling > estimate.null if measure.higher_is_better else estimate.ceiling < estimate.null):
             return row | {"reason": CHANCE}
+        if not np.isfinite(estimate.value):
+            return row | {"reason": UNDEFINED}
         score, low, high = estimate.scores()
         row |= {"value": estimate.value, "value_low": estimate.low, "value_high": estimate.high}
         row |= {"null": estimate.null, "ceiling": estimate.ceiling}

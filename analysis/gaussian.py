@@ -23,6 +23,9 @@ class GaussianValues:
         gram = (flat @ flat.T).double()
         variances, axes = torch.linalg.eigh(gram / n)
         kept = variances > variances[-1] * 1e-6
+        if not kept.any():
+            self.weights = torch.zeros(n, 1, device=gram.device)
+            return
         variances, axes = variances[kept], axes[:, kept]
         scores = axes * (variances * n).sqrt()
         shrunk = (1 - (rho := _shrinkage(scores))) * variances + rho * variances.mean()

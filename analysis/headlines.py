@@ -88,7 +88,7 @@ def disentanglement(study: Path) -> pd.DataFrame:
     for manifest in tqdm(sorted(study.glob("cells/*/manifest.json")), desc="encoders"):
         trained, paradigm, _twin = load(manifest.parent)
         data: ImageDataModule = instantiate(trained.data)
-        test = data.splits["test"].subset(torch.arange(ENCODED))
+        test = data.splits["test"].subset(torch.arange(min(ENCODED, len(data.splits["test"].pixels))))
         with torch.no_grad():
             codes = array(paradigm.model.invert(to_float(test.pixels))["mu"])
         columns = [

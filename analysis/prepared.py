@@ -149,10 +149,15 @@ def centred_gram(x: Array) -> Array:
 
 
 def principal_scores(gram: Array, components: int) -> Array:
-    """Scores (N, ≤ components) on the principal axes, from the Gram matrix (N, N) of centred values."""
+    """Scores (N, ≤ components) on the principal axes, from the Gram matrix (N, N) of centred values.
+
+    One column of zeros where the values never change.
+    """
     variances, axes = np.linalg.eigh(gram)
     kept = np.argsort(variances)[::-1][:components]
     kept = kept[variances[kept] > max(variances.max(), 0) * 1e-9]
+    if not kept.size:
+        return np.zeros((len(gram), 1))
     return np.asarray(axes[:, kept] * np.sqrt(variances[kept]))
 
 

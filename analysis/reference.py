@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.calibration import bootstrap
+from analysis.calibration import SIGNIFICANT, bootstrap, permutation_p_value, permutations
 from analysis.phi import Readout
 from analysis.prepared import centred_gram, similarities
 from analysis.similarity import information_imbalance
@@ -82,7 +82,10 @@ class Reference:
         walks = self.subject.factor_walks
         if walks is None:
             return np.linspace(0, 1, STEPS + 1)[None, :, None]
-        return self.features(walks.flatten(0, 1)).reshape(*walks.shape[:2], -1)
+        found = self.features(walks.flatten(0, 1)).reshape(*walks.shape[:2], -1)
+        # Classes stay on a factor path: where all factors are classes, none leads anywhere.
+        leads = (found[:, 0] != found[:, -1]).any(axis=1)
+        return found[leads] if leads.any() else np.linspace(0, 1, STEPS + 1)[None, :, None]
 
     @cached_property
     def smoothest(self) -> PathShape:
@@ -97,7 +100,12 @@ class Reference:
         gram = centred_gram(real)
         factors = self.subject.factors
         truth = real if factors is None else encode(factors.values[:n], factors.spec).double().numpy()
-        found = {name: similarity.value() for name, similarity in similarities(centred_gram(truth), gram).items()}
+        found = {}
+        for name, similarity in similarities(centred_gram(truth), gram).items():
+            # Factors that the images show no better than chance are no ceiling.
+            by_chance = similarity.permuted(permutations(len(real), self.subject.seed))
+            shown = permutation_p_value(similarity.value(), by_chance) < SIGNIFICANT
+            found[name] = similarity.value() if shown else -np.inf
         return found | {"information_imbalance": information_imbalance(truth, real)[0]}
 
 

@@ -211,7 +211,8 @@ def perceptual_path_length(evidence: "Evidence") -> Iterator[Finding]:
 def _resampled(statistic: Callable[[Array], float], walks: Array, seed: int) -> tuple[float, float]:
     """Interval of a statistic that takes one set of walks at a time."""
     chosen = np.random.default_rng(seed).integers(len(walks), size=(PERMUTATIONS, len(walks)))
-    return interval(np.array([statistic(walks[i]) for i in chosen]))
+    leads = (walks[:, 0] != walks[:, -1]).any(axis=1)
+    return interval(np.array([statistic(walks[i]) if leads[i].any() else np.nan for i in chosen]))
 
 
 def _of_paths(evidence: "Evidence", values: Array, null: float, ceiling: float) -> Finding:

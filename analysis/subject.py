@@ -50,6 +50,8 @@ class Factors:
         """From a plain (N, K) table, whose columns are taken as continuous and scaled to [0, 1]."""
         if isinstance(factors, cls):
             return factors
+        if np.ndim(factors) != 2:
+            raise ValueError(f"factors must be a table (N, K), not {np.shape(factors)}")
         names = [str(name) for name in getattr(factors, "columns", range(np.shape(factors)[1]))]
         values = torch.as_tensor(np.asarray(factors), dtype=torch.float32)
         low, high = values.amin(0), values.amax(0)

@@ -143,3 +143,39 @@ def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
     )
     assert set(rows.timestep) == {-1}
     assert rows.query("headline").status.tolist() == ["ok"]
+
+
+class Switch(Planted):
+    """Two images, chosen by whether z lies left or right: most walks lead nowhere."""
+
+    def image(self, z, u):
+        return render((z[:, :1] > 0.5).float().expand(-1, 2))
+
+
+class Dead(Chain):
+    """A first stage whose value never changes."""
+
+    def generate(self, inputs, *, record=(), edits=None):
+        made = super().generate(inputs, record=("stage.1",), edits={})
+        values = dict(inputs) | {"stage.0": torch.zeros_like(inputs["z"]), "stage.1": made.values["stage.1"]}
+        return made.__class__(made.images, {name: values[name] for name in record})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_walks_that_stand_still_are_no_crash(seed):
+    rows = measure_model(Switch(), render(PLACES), phi, n=24, seed=seed, candidates=["z"])
+    assert rows.query("status == 'ok'").value.notna().all()
+
+
+def test_a_value_that_never_changes_is_no_crash():
+    rows = measure_model(Dead(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"])
+    assert rows.query("property == 'organization' and headline").reason.tolist() == ["its value never changes"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_factors_that_the_images_do_not_show_are_no_ceiling(seed):
+    unrelated = torch.rand(600, 2, generator=torch.Generator().manual_seed(100 + seed))
+    rows = measure_model(
+        Planted(), render(PLACES), phi, factors=unrelated, n=64, candidates=["z"], properties=["organization"]
+    )
+    assert rows.query("headline").verdict.tolist() == ["n/a"]
