@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu, pearson3
+from scipy.stats import mannwhitneyu, pearson3, t
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -29,7 +29,7 @@ LEVEL = 0.95
 """Coverage of every interval."""
 
 FITTED = 50
-"""Fewest permutations that a tail is fitted to."""
+"""Fewest permutations that a tail is fitted to, and fewest halves whose quantiles are taken."""
 
 SMALLEST_P = 1e-6
 """A fitted tail says no less."""
@@ -121,11 +121,15 @@ def interval(statistics: Array) -> tuple[float, float]:
 
 
 def about(value: float, of_halves: Array) -> tuple[float, float]:
-    """Percentile interval of ``value`` from the statistics (B,) of half samples, centred on it.
+    """Interval of ``value`` from the statistics (B,) of half samples: percentiles centred on it, or Student's.
 
     Much of what the nearest of few points tell, or counts in bins, depends on how many points there are: the halves say
     how far the value varies, not where it lies.
     """
+    if len(of_halves) < FITTED:
+        # Quantiles of so few cover too little.
+        half = float(t.ppf((1 + LEVEL) / 2, len(of_halves) - 1) * np.std(of_halves, ddof=1))
+        return value - half, value + half
     return interval(of_halves - np.mean(of_halves) + value)
 
 

@@ -78,11 +78,11 @@ class Evidence:
 
     @cached_property
     def effect(self) -> float:
-        """S_T, NaN where there are no pairs."""
+        """S_T, 0 where O and E are equal, NaN where there are no pairs."""
         try:
             return float(total_effect(squared_distances(*self.injected)))
         except MissingError:
-            return float("nan")
+            return float("nan") if self.trials.injected is None else 0.0
 
     @cached_property
     def controls(self) -> Mapping[str, Array]:

@@ -176,7 +176,8 @@ class Examiner:
             row["p_adjusted"] = float(p_value)
             if row["verdict"] != "n/a" and p_value >= 0:
                 judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
-                row["verdict"] = judged if judged == "X" else row["verdict"]
+                if judged == "X" and row["verdict"] != "X":
+                    row |= {"verdict": "X", "status": "ok", "reason": ""}
         families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
         for row, estimate in self.permuted:
             families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))

@@ -104,12 +104,10 @@ EQUAL = 1e-12
 """O and E whose mean squared distance lies below are equal."""
 
 
-def _estimates(distances: Array, seed: int) -> dict[str, Estimate]:
-    """Both effects with their intervals, from squared distances (N, 3)."""
-    found = {}
-    for name, statistic in (("S_T", total_effect), ("S_1", sufficiency)):
-        found[name] = Estimate(float(statistic(distances)), 0.0, 1.0, *bootstrap(statistic, distances, seed))
-    return found
+def _estimate(estimator: str, distances: Array, seed: int) -> Estimate:
+    """One of the two effects with its interval, from squared distances (N, 3)."""
+    statistic = {"S_T": total_effect, "S_1": sufficiency}[estimator]
+    return Estimate(float(statistic(distances)), 0.0, 1.0, *bootstrap(statistic, distances, seed))
 
 
 def _by_role(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
@@ -119,8 +117,7 @@ def _by_role(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     for target, readings in evidence.readings.items():
         distances = squared_distances(*readings)
         if distances[:, 0].mean() > EQUAL:
-            estimate = _estimates(distances, evidence.seed)[estimator]
-            yield Finding(estimate, target, evidence.protocol)
+            yield Finding(_estimate(estimator, distances, evidence.seed), target, evidence.protocol)
 
 
 @measure("relevance", "S_T", "injected", headline=True)
@@ -130,21 +127,22 @@ def total(evidence: "Evidence") -> Iterator[Finding]:
     of_o, of_e, of_c = (support.realism(x) for x in evidence.injected)
     better = (reference.cross_fade, of_o, of_e)
     broken = reference.able and all(greater(x, of_c) < SIGNIFICANT for x in better)
-    estimate = _estimates(squared_distances(*evidence.injected), evidence.seed)
+    distances = squared_distances(*evidence.injected)
+    effect, carried = (_estimate(name, distances, evidence.seed) for name in ("S_T", "S_1"))
     if broken:
         status, reason = "breaks", "less real than O, than E and than cross-fades"
     else:
-        carried = estimate["S_1"].low > evidence.unspecific
-        what = "carries" if carried else "changes" if estimate["S_T"].low > STILL else "does nothing"
-        status, reason = "ok", f"{what}: S_1 {estimate['S_1'].value:.2f}, controls {evidence.unspecific:.2f}"
-    yield Finding(estimate["S_T"], protocol=evidence.protocol, status=status, reason=reason)
+        specific = carried.low > evidence.unspecific
+        what = "carries" if specific else "changes" if effect.low > STILL else "does nothing"
+        status, reason = "ok", f"{what}: S_1 {carried.value:.2f}, controls {evidence.unspecific:.2f}"
+    yield Finding(effect, protocol=evidence.protocol, status=status, reason=reason)
     yield from _by_role(evidence, "S_T")
 
 
 @measure("relevance", "S_1", "injected")
 def sufficient(evidence: "Evidence") -> Iterator[Finding]:
     """Sufficiency, in all and by role and factor."""
-    estimate = _estimates(squared_distances(*evidence.injected), evidence.seed)["S_1"]
+    estimate = _estimate("S_1", squared_distances(*evidence.injected), evidence.seed)
     yield Finding(estimate, protocol=evidence.protocol)
     yield from _by_role(evidence, "S_1")
 
@@ -176,10 +174,10 @@ def flipped(evidence: "Evidence") -> Iterator[Finding]:
 @measure("relevance", "S_T_shuffled", "controls")
 def of_shuffled(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect of E's value with its channels shuffled: what any value of that size does."""
-    yield Finding(_estimates(evidence.controls["shuffled"], evidence.seed)["S_T"], protocol=evidence.protocol)
+    yield Finding(_estimate("S_T", evidence.controls["shuffled"], evidence.seed), protocol=evidence.protocol)
 
 
 @measure("relevance", "S_T_noise", "controls")
 def of_noise(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect of Gaussian noise with the mean and variance of E's value, channel by channel."""
-    yield Finding(_estimates(evidence.controls["noise"], evidence.seed)["S_T"], protocol=evidence.protocol)
+    yield Finding(_estimate("S_T", evidence.controls["noise"], evidence.seed), protocol=evidence.protocol)

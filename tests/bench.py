@@ -1,4 +1,4 @@
-"""Ratios measured side by side in one run: ``make bench``, which takes about ten minutes.
+"""Ratios measured side by side in one run: ``make bench``, which takes several minutes.
 
 Training through Lightning as ``paradigms.train`` sets it up, offline W&B included, against a raw PyTorch loop over a
 copy of the same module and the same batches; the data pipeline alone against that training; and the measures against
