@@ -122,6 +122,9 @@ def _text(table: pd.DataFrame) -> str:
 @reports_errors
 def app(config: DictConfig) -> None:
     """Print both tables; the exit code is 1 if anything is wrong."""
+    for name in ("seeds", "n"):
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise InputError(f"{name}={config[name]} must be a whole number from 1 up")
     wrong = 0
     if config.planted:
         matrix = planted_matrix(config.seeds, config.n)
