@@ -106,3 +106,43 @@ class Invertible(Protocol):
     def invert(self, images: Tensor) -> Inputs:
         """Inputs whose images are close to ``images`` (N, C, H, W) in [-1, 1]."""
         ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A model that generates step by step, each from nothing but the state that the last one left.
+
+    What comes before an intervention then need not be generated again.
+    """
+
+    def states(self, inputs: Inputs) -> Tensor:
+        """The state before each of the T steps, (N, T, …)."""
+        ...
+
+    def resume(
+        self, inputs: Inputs, state: Tensor, step: int, *, edits: Mapping[str, Edit] | None = None
+    ) -> Generation:
+        """The images that :meth:`GenerativeModel.generate` makes of ``inputs``, from ``step`` on.
+
+        Args:
+            inputs: As for :meth:`GenerativeModel.generate`.
+            state: Before ``step``, (N, …).
+            step: From 0 up; edits are told the same numbers as in a whole generation.
+            edits: What to overwrite, by candidate.
+        """
+        ...
+
+
+@runtime_checkable
+class Varied(Protocol):
+    """A model whose condition can be varied in one role of factors alone."""
+
+    def draw_varied(self, n: int, role: str, generator: torch.Generator) -> tuple[Inputs, Inputs]:
+        """Inputs of ``n`` originals and of ``n`` edits that differ from them in ``role`` only; they share all noise.
+
+        Args:
+            n: Pairs.
+            role: ``structure``, ``content`` or ``surface``.
+            generator: Of all draws.
+        """
+        ...

@@ -5,7 +5,7 @@ terminal signal-to-noise ratio, and sampled by DDIM with η = 0 (Song et al. 202
 (Lin et al. 2024): generation is a deterministic function of the noise x_T and the condition.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -203,12 +203,32 @@ class Denoiser(nn.Module):
         self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
     ) -> Generation:
         """Run DDIM with η = 0 from ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
-        x_t = inputs["x_T"]
         with tapped(self.sites, inputs, record=record, edits=edits, stepwise=True, groups=self._groups) as values:
-            for t in self.scheduler.timesteps:
-                v = self._velocity(x_t, t.to(x_t.device), inputs.get("condition"))
-                x_t = self.scheduler.step(v.float(), t, x_t).prev_sample
-        return Generation(x_t.clamp(-1, 1), values)
+            *_states, images = self._run(inputs, inputs["x_T"], 0)
+        return Generation(images.clamp(-1, 1), values)
+
+    @torch.no_grad()
+    def states(self, inputs: Inputs) -> Tensor:
+        """x_t before each step, (N, T, C, H, W); see :class:`paradigms.contract.Resumable`."""
+        *states, _images = self._run(inputs, inputs["x_T"], 0)
+        return torch.stack(states, dim=1)
+
+    @torch.no_grad()
+    def resume(
+        self, inputs: Inputs, state: Tensor, step: int, *, edits: Mapping[str, Edit] | None = None
+    ) -> Generation:
+        """Go on from x_t (N, C, H, W) before ``step``; see :class:`paradigms.contract.Resumable`."""
+        with tapped(self.sites, inputs, record=(), edits=edits, groups=self._groups, first_step=step):
+            *_states, images = self._run(inputs, state, step)
+        return Generation(images.clamp(-1, 1))
+
+    def _run(self, inputs: Inputs, x_t: Tensor, first_step: int) -> Iterator[Tensor]:
+        """x_t before each step from ``first_step`` on, and after the last."""
+        for t in self.scheduler.timesteps[first_step:]:
+            yield x_t
+            v = self._velocity(x_t, t.to(x_t.device), inputs.get("condition"))
+            x_t = self.scheduler.step(v.float(), t, x_t).prev_sample
+        yield x_t
 
 
 class Diffusion(Paradigm):

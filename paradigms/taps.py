@@ -48,11 +48,11 @@ def intercept(site: Site, replace: Callable[[Tensor], Tensor]) -> RemovableHandl
 
 
 class _Tap:
-    """Edits and then records one activation each time the network runs; the runs are the steps, from 0 up."""
+    """Edits and then records one activation each time the network runs; the runs are the steps."""
 
-    def __init__(self, name: str, edit: Edit | None, record: bool, groups: int) -> None:
+    def __init__(self, name: str, edit: Edit | None, record: bool, groups: int, first_step: int) -> None:
         self.name, self.edit, self.record, self.groups = name, edit, record, groups
-        self.step = 0
+        self.step = first_step
         self.values: list[Tensor] = []
 
     def __call__(self, activation: Tensor) -> Tensor:
@@ -86,6 +86,7 @@ def tapped(
     edits: Mapping[str, Edit] | None,
     stepwise: bool = False,
     groups: int = 1,
+    first_step: int = 0,
 ) -> Iterator[dict[str, Tensor]]:
     """Record and edit at ``sites`` while the body runs; the recorded values are in the yielded dict afterwards.
 
@@ -96,6 +97,7 @@ def tapped(
         edits: Edits by candidate name.
         stepwise: Whether the network runs once per timestep: values then are (N, T, …), else (N, …).
         groups: Copies of the batch that the network sees, stacked in its first dimension.
+        first_step: Number of the step at which the body starts.
 
     Raises:
         ValueError: A name is no candidate, an edit is asked of an input, or an edit returned another shape.
@@ -108,7 +110,9 @@ def tapped(
         if name in inputs:
             raise ValueError(f"{name!r} is an input: replace inputs[{name!r}] instead of editing it")
     taps = {
-        name: _Tap(name, edits.get(name), name in record, groups) for name in sites if name in record or name in edits
+        name: _Tap(name, edits.get(name), name in record, groups, first_step)
+        for name in sites
+        if name in record or name in edits
     }
     values: dict[str, Tensor] = {}
     with ExitStack() as stack:

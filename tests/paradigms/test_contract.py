@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
-from paradigms.contract import Invertible, Kind, Path
+from paradigms.contract import Invertible, Kind, Path, Resumable
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
@@ -147,6 +147,29 @@ def test_inversion_gives_the_inputs(model):
         pytest.skip("this paradigm has no encoder")
     inputs = model.invert(torch.zeros(2, 3, 32, 32))
     assert {k: v.shape for k, v in inputs.items()} == {k: v.shape for k, v in model.draw(2, torch.Generator()).items()}
+
+
+def test_a_generation_goes_on_from_any_of_its_states(model):
+    if not isinstance(model, Resumable):
+        pytest.skip("this paradigm has no steps")
+    inputs = pair(model)
+    name, plain = inside(model)[0], model.generate(inputs).images
+    states = model.states(inputs)
+    assert torch.equal(states[:, 0], inputs["x_T"])
+    seen = []
+
+    def late(activations, step):
+        seen.append(step)
+        return activations + 1 if step >= 6 else activations
+
+    edited = model.generate(inputs, edits={name: late}).images
+    assert seen == list(range(states.shape[1]))
+    assert not torch.equal(edited, plain)
+    for step in (0, 6):
+        assert torch.equal(model.resume(inputs, states[:, step], step).images, plain)
+        seen.clear()
+        assert torch.equal(model.resume(inputs, states[:, step], step, edits={name: late}).images, edited)
+        assert seen == list(range(step, states.shape[1]))
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
