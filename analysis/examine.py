@@ -13,7 +13,8 @@ from torch import Tensor
 from analysis import density, organization, relevance, smoothness
 from analysis.calibration import Estimate, holm, max_statistic, verdict
 from analysis.evidence import Evidence
-from analysis.interventions import inject, matched_noise, record_all, shuffled, towards
+from analysis.injection import Injection, inject, matched_noise, shuffled
+from analysis.interventions import record_all
 from analysis.measures import JOINT, Finding, Measure, MissingError
 from analysis.prepared import principal_scores
 from analysis.reference import Phi, Reference
@@ -194,10 +195,10 @@ class Examiner:
         few = max(4, self.subject.n // 8)
         for pairs in {id(p): p for p in map(self.subject.pairs, names) if p}.values():
             own = [name for name in names if self.subject.pairs(name) is pairs]
-            images = inject(self.subject.model, pairs, [(name, towards(1)) for name in own], "relevance")
+            images = inject(self.subject.model, pairs, [Injection((name,)) for name in own], "relevance")
             found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
-            plan = [(name, move) for name in own for move in (shuffled, matched_noise)]
-            images = inject(self.subject.model, pairs.first(few), plan, "controls")
+            plan = [Injection((name,), move) for name in own for move in (shuffled, matched_noise)]
+            images = inject(self.subject.model, pairs.part(0, few), plan, "controls")
             controls |= {name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, name in enumerate(own)}
         return found, controls
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.interventions import Pairs, draw_pairs, generate_all
+from analysis.interventions import generate_all
+from analysis.pairs import Pairs, draw_pairs
 from analysis.similarity import NEIGHBOURS
 from analysis.smoothness import STEPS
 from analysis.support import cross_fades

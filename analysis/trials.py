@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.gaussian import GaussianValues
-from analysis.interventions import inject, replace_value, towards
+from analysis.injection import Injection, inject, towards
+from analysis.interventions import replace_value
 from analysis.prepared import centred_gram
 from analysis.smoothness import STEPS
 from analysis.subject import Subject, array
@@ -66,8 +67,8 @@ class Trials:
         """Images (P, K + 1, C, H, W) from O's value to E's."""
         pairs = self.subject.pairs(self.name)
         assert pairs is not None
-        plan = [(self.name, towards(step / STEPS)) for step in range(1, STEPS + 1)]
-        images = inject(self.subject.model, pairs.first(self.paths), plan, f"{self.name}: smoothness")
+        plan = [Injection((self.name,), towards(step / STEPS)) for step in range(1, STEPS + 1)]
+        images = inject(self.subject.model, pairs.part(0, self.paths), plan, f"{self.name}: smoothness")
         return torch.cat([images[:, :1], images[:, 2:]], dim=1)
 
     def probe(self, kind: str) -> Tensor:

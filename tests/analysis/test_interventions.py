@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from analysis.gaussian import GaussianValues
-from analysis.interventions import matched_noise, shuffled, walk
+from analysis.injection import matched_noise, shuffled
+from analysis.interventions import walk
 from analysis.support import cross_fades
 from paradigms.contract import Path
 
