@@ -18,7 +18,7 @@ from analysis.interventions import record_all
 from analysis.measures import JOINT, Finding, Measure, MissingError
 from analysis.prepared import principal_scores
 from analysis.reference import Phi, Reference
-from analysis.results import COLUMNS, PROPERTIES
+from analysis.results import COLUMNS, PROPERTIES, blank_row, injected
 from analysis.subject import Factors, Subject
 from analysis.trials import Trials
 from paradigms.contract import GenerativeModel, LatentCandidate
@@ -151,24 +151,17 @@ class Examiner:
 
     def _blank(self, measure: Measure, evidence: Evidence, candidate: LatentCandidate) -> dict[str, Any]:
         """A row without a number."""
-        numbers = [name for name, kind in COLUMNS.items() if kind == "float64"]
-        return dict.fromkeys(numbers, float("nan")) | {
-            "candidate": candidate.name,
-            "kind": str(candidate.kind),
-            "property": measure.property,
-            "estimator": measure.estimator,
-            "phi": evidence.reference.name,
-            "target": "all",
-            "protocol": evidence.protocol if measure.property in ("relevance", "smoothness") else "",
-            "view": "",
-            "timestep": JOINT,
-            "n": evidence.n,
-            "seed": evidence.seed,
-            "status": "n/a",
-            "reason": "",
-            "headline": False,
-            "verdict": "n/a",
-        }
+        injects = measure.property in ("relevance", "smoothness") and evidence.protocol
+        return blank_row(
+            candidate=candidate.name,
+            kind=str(candidate.kind),
+            property=measure.property,
+            estimator=measure.estimator,
+            phi=evidence.reference.name,
+            n=evidence.n,
+            seed=evidence.seed,
+            **(injected(evidence.protocol) if injects else {}),
+        )
 
     def _adjust(self) -> None:
         """Judge p-values together: headlines by Holm, and where permutations are shared, by the largest of them."""

@@ -24,10 +24,10 @@ from analysis.calibration import LEVEL
 from analysis.density import prdc
 from analysis.disentanglement import dci, discretise, mig
 from analysis.interventions import generate_all
-from analysis.measure import load
 from analysis.measures import JOINT
 from analysis.results import finished_cells, read_cell
 from analysis.subject import array
+from analysis.trained import load
 from datamodules.base import FactorKind, ImageDataModule, to_float
 from datamodules.errors import InputError, reports_errors
 

@@ -1,11 +1,10 @@
 """Measure one trained model: ``python -m analysis.measure run=<dir>``."""
 
 import json
-import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
 import numpy as np
@@ -13,46 +12,19 @@ import pandas as pd
 import torch
 import umap
 import wandb
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.examine import Examination, Examiner
 from analysis.results import PROPERTIES, THUMBNAIL_COLUMNS, write_rows
-from analysis.subject import SMALLEST, Factors, Subject
-from datamodules.base import FactorKind, ImageDataModule, to_float
+from analysis.sink import logged
+from analysis.subject import SMALLEST, Subject
+from analysis.trained import Trained
+from datamodules.base import FactorKind, ImageDataModule
 from datamodules.errors import InputError, reports_errors
 from datamodules.pictures import save_grid
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
-
-REAL_IMAGES = 2500
-"""Most real images that a model is held against."""
-
-
-def load(run: Path) -> tuple[DictConfig, Any, Any]:
-    """The config of a finished training, its paradigm with the trained weights, and the same untrained.
-
-    Args:
-        run: Its directory.
-
-    Raises:
-        InputError: ``run`` holds no trained model, or its weights are of another shape.
-    """
-    if not (run / "manifest.json").exists():
-        raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
-    trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
-    torch.manual_seed(trained.seed)
-    paradigm, twin = (instantiate(trained.paradigm, _convert_="all") for _ in range(2))
-    try:
-        paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
-        ) from error
-    return trained, paradigm, twin
 
 
 def measure(config: DictConfig, run: Path) -> None:
@@ -65,38 +37,22 @@ def measure(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: ``run`` holds no trained model, or its weights are of another shape.
     """
-    trained, paradigm, twin = load(run)
-    manifest = json.loads((run / "manifest.json").read_text())
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if config.accelerator != "cpu" and torch.cuda.is_available():
-        paradigm.to("cuda")
-        twin.to("cuda")
-    data: ImageDataModule = instantiate(trained.data)
-    print(f"{run}: measuring {len(paradigm.model.candidates)} latent candidates")
+    trained = Trained(config, run)
+    print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()
-    cache = Path(config.data_dir)
-    phis = {name: instantiate(phi)(data=data, cache=cache) for name, phi in config.phi.items()}
-    test = data.splits["test"].subset(torch.arange(min(REAL_IMAGES, len(data.splits["test"].pixels))))
-    factors = Factors(test.values, data.factors, data.render) if data.factors else None
     n = config.measure.n
     if n < SMALLEST:
         raise InputError(f"measure.n={n} must be at least {SMALLEST}: intervals come from halves of the images")
-    if len(test.pixels) < SMALLEST:
-        raise InputError(
-            f"data={manifest['data']} has {len(test.pixels)} test images, fewer than {SMALLEST}: give more images, "
-            f"or a larger test share in data.split"
-        )
-    subject = Subject(paradigm.model, to_float(test.pixels), factors, n, trained.seed, twin.model)
-    examiner = Examiner(subject, phis)
-    result = examiner.run(list(paradigm.model.candidates), PROPERTIES)
+    subject = Subject(trained.model, trained.images, trained.factors, n, trained.seed, trained.twin)
+    examiner = Examiner(subject, trained.phis)
+    result = examiner.run(list(trained.model.candidates), PROPERTIES)
     reference = examiner.references[0]
-    rows = pd.DataFrame(result.rows).assign(**{k: manifest[k] for k in ("cell", "paradigm", "data", "bottleneck")})
+    rows = trained.described(result.rows)
     _figures(result, run / "figures")
-    points = _points(result, data)
+    points = _points(result, trained.data)
     points.to_parquet(run / "points.parquet", index=False)
     accuracy = reference.readout.accuracy if reference.readout else {}
-    kinds = {factor.name: str(factor.kind) for factor in data.factors}
+    kinds = {factor.name: str(factor.kind) for factor in trained.data.factors}
     measurement = {
         "n": n,
         "settings": settings(config),
@@ -173,28 +129,16 @@ def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
 
 def _log(config: DictConfig, rows: pd.DataFrame, points: pd.DataFrame, run: Path) -> None:
     """To W&B: rows as a table, figures as images, scores and embeddings as plots."""
-    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
-    logged = wandb.init(
-        project=config.wandb.project,
-        group=config.wandb.group,
-        name=run.name,
-        job_type="measure",
-        dir=run,
-        mode=config.wandb.mode,
-        settings=wandb.Settings(silent=True),
-        config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
-    )
-    logged.log({"rows": wandb.Table(dataframe=rows)})
-    logged.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((run / "figures").glob("*.png"))})
-    for prop, own in rows[rows["headline"]].groupby("property"):
-        table = wandb.Table(dataframe=own[["candidate", "score", "ci_low", "ci_high", "verdict"]])
-        logged.log({f"scores/{prop}": wandb.plot.bar(table, "candidate", "score", title=str(prop))})
-    for candidate, own in points.groupby("candidate", sort=False):
-        table = wandb.Table(dataframe=own.drop(columns="candidate"))
-        logged.log({f"umap/{candidate}": wandb.plot.scatter(table, "umap_1", "umap_2", title=str(candidate))})
-    wandb.finish()
-    # Else the next run of this process keeps this one's WANDB_DATA_DIR.
-    wandb.teardown()
+    with logged(config, run, "measure") as sink:
+        sink.log({"rows": wandb.Table(dataframe=rows)})
+        pictures = (path for path in sorted((run / "figures").glob("*.png")) if not path.stem.startswith("injection"))
+        sink.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+        for prop, own in rows[rows["headline"]].groupby("property"):
+            table = wandb.Table(dataframe=own[["candidate", "score", "ci_low", "ci_high", "verdict"]])
+            sink.log({f"scores/{prop}": wandb.plot.bar(table, "candidate", "score", title=str(prop))})
+        for candidate, own in points.groupby("candidate", sort=False):
+            table = wandb.Table(dataframe=own.drop(columns="candidate"))
+            sink.log({f"umap/{candidate}": wandb.plot.scatter(table, "umap_1", "umap_2", title=str(candidate))})
 
 
 @hydra.main(config_path=CONFIGS, config_name="measure", version_base="1.3")

@@ -4,18 +4,23 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
 from analysis.calibration import ABSENT, LEVEL, PERMUTATIONS, PRESENT, hierarchical, verdict
+from analysis.measures import JOINT
 from datamodules.errors import InputError
 
 PROPERTIES = ("density", "smoothness", "organization", "relevance")
 
 THUMBNAIL_COLUMNS = 32
 """Images in one line of ``figures/thumbnails.png``."""
+
+INJECTION_ROWS = "injection.parquet"
+"""Beside ``rows.parquet`` in the directory of a cell: the rows of the split of its work."""
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,6 +35,10 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "phi": "str",
         "target": "str",
         "protocol": "str",
+        "differs": "str",
+        "layers": "str",
+        "window": "str",
+        "strength": "float64",
         "view": "str",
         "timestep": "int64",
         "value": "float64",
@@ -54,11 +63,14 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 """Name and type of each column of a tidy row: one number of one candidate of one cell.
 
 ``phi`` is the feature space. ``target`` is ``all``, a role or a factor. ``protocol`` is ``independent``, ``shared`` or
-empty. ``view`` says how a value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components,
-``pca``. ``timestep`` counts sampling steps from 0, and is -1 for all together. ``p_adjusted`` is Holm's over the
-headlines of a model, ``p_max`` accounts for looking at the best of all candidates and timesteps. ``status`` is ``ok``,
-``vacuous``, ``breaks``, ``holes``, ``apart`` or ``n/a``. ``headline`` marks the one row of each (cell, candidate,
-property) whose score is the property's verdict. ``value_low`` and ``value_high`` are the
+empty. Of an injection, ``differs`` is the role in which O and E differ, or ``all``; ``layers`` is ``alone``, or the set
+that belongs to the candidate, ``all_but`` it, ``prefix`` up to it or ``suffix`` from it on; ``window`` is ``all``,
+``early``, ``middle``, ``late`` or one ``step``; ``strength`` is how far O's value was moved to E's. ``view`` says how a
+value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components, ``pca``; or by what looks
+of two images their role was compared. ``timestep`` counts sampling steps from 0, and is -1 for all together.
+``p_adjusted`` is Holm's over the headlines of a model, ``p_max`` accounts for looking at the best of all candidates
+and timesteps. ``status`` is ``ok``, ``vacuous``, ``breaks``, ``holes``, ``apart`` or ``n/a``. ``headline`` marks the one row
+of each (cell, candidate, property) whose score is the property's verdict. ``value_low`` and ``value_high`` are the
 interval of ``value`` in its own units, ``ci_low`` and ``ci_high`` that of ``score``, in [0, 1].
 """
 
@@ -69,6 +81,22 @@ VERDICT_COLUMNS = (
     *("paradigm", "candidate", "property", "score", "ci_low", "ci_high", "verdict"),
     *("cell", "bottleneck", "seed", "status", "reason"),
 )
+
+
+def blank_row(**known: Any) -> dict[str, Any]:
+    """A row without a number, about the whole image over all timesteps, and with what is ``known``."""
+    numbers = [name for name, kind in COLUMNS.items() if kind == "float64"]
+    texts = [name for name, kind in COLUMNS.items() if kind == "str"]
+    general = {"target": "all", "timestep": JOINT, "status": "n/a", "verdict": "n/a", "headline": False}
+    return dict.fromkeys(numbers, float("nan")) | dict.fromkeys(texts, "") | general | known
+
+
+def injected(
+    protocol: str, differs: str = "all", layers: str = "alone", window: str = "all", strength: float = 1.0
+) -> dict[str, Any]:
+    """What a row says of an injection: by default, of E's own value of one candidate at every step."""
+    return {"protocol": protocol, "differs": differs, "layers": layers, "window": window, "strength": strength}
+
 
 MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|"}
 

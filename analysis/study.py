@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
+from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
 from datamodules.errors import reports_errors
@@ -32,13 +33,17 @@ class Sweep(Callback):
 
 @hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
 def app(config: DictConfig) -> None:
-    """Train and measure one cell, unless that is done."""
+    """Train, measure and, where it is asked for, inject one cell, unless that is done."""
     cell = Path(config.dir) / HydraConfig.get().sweep.subdir
     get_method(config.train)(config, cell)
     if is_measured(config, cell):
         print(f"{cell}: already measured")
     else:
         measure(config, cell)
+    if config.inject and is_injected(config, cell):
+        print(f"{cell}: already injected")
+    elif config.inject:
+        inject(config, cell)
 
 
 @reports_errors

@@ -1,0 +1,161 @@
+"""Figures of an injection for print, as PNG and SVG: the network with its pictures, and who carries which role."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.dissect import Dissection
+from analysis.measures import JOINT
+from analysis.pairs import ALL
+from datamodules.base import Role
+from datamodules.pictures import save_grid
+from paradigms.contract import Kind, LatentCandidate
+
+ROLES = tuple(map(str, Role))
+
+SIZE = 0.82
+"""Side of a picture, in inches."""
+
+GAP, LABEL = 0.3, 0.36
+"""Between two pictures, and for the words beneath one, in inches."""
+
+
+def save_figures(
+    found: Dissection, rows: pd.DataFrame, candidates: Mapping[str, LatentCandidate], folder: Path
+) -> None:
+    """Write ``injection.<role or all>`` and ``injection.roles`` as PNG and SVG, and all pairs as ``….pairs.png``.
+
+    Args:
+        found: With pictures.
+        rows: Its rows.
+        candidates: Of the model.
+        folder: Made if need be.
+    """
+    folder.mkdir(exist_ok=True)
+    layers = [candidates[name] for name in found.layers]
+    for differs, pictures in found.pictures.items():
+        shown = layers if differs != "inputs" else [c for name, c in candidates.items() if name not in found.layers]
+        carried = _carried(rows, differs)
+        _save(network(pictures[0], shown, carried, differs), folder / f"injection.{differs}")
+        save_grid(pictures.flatten(0, 1), folder / f"injection.{differs}.pairs.png", pictures.shape[1])
+    _save(roles(rows, list(candidates)), folder / "injection.roles")
+
+
+def _save(figure: Figure, file: Path) -> None:
+    # The same figure gives the same file.
+    with mpl.rc_context({"svg.hashsalt": file.name, "svg.fonttype": "none"}):
+        for suffix in ("png", "svg"):
+            figure.savefig(file.with_name(f"{file.name}.{suffix}"), dpi=150, metadata=_undated(suffix))
+
+
+def _undated(suffix: str) -> dict[str, None]:
+    return {"Date": None} if suffix == "svg" else {}
+
+
+def _carried(rows: pd.DataFrame, differs: str) -> dict[str, float]:
+    """S_1 of each candidate alone, at every step, in the first feature space."""
+    own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "S_1") & (rows["target"] == ALL)]
+    own = own[(own["layers"] == "alone") & (own["window"] == ALL) & (own["view"] == "")]
+    own = own[own["protocol"] == "independent"] if differs == "inputs" else own[own["differs"] == differs]
+    return dict(zip(own["candidate"], own["value"], strict=True))
+
+
+def network(pictures: Tensor, layers: Sequence[LatentCandidate], carried: Mapping[str, float], differs: str) -> Figure:
+    """O and E, and O with E's value of each layer, drawn where the layer is: to the right as it acts, down as it halves.
+
+    Args:
+        pictures: (2 + L, C, H, W) in [-1, 1]: O, E, and one for each layer.
+        layers: L, in the order in which they act.
+        carried: S_1 by name.
+        differs: What O and E differ in.
+    """
+    sizes = sorted({_side(layer) for layer in layers}, reverse=True)
+    step, line = SIZE + GAP, SIZE + LABEL
+    width, height = (len(layers) + 2) * step + GAP, len(sizes) * line + LABEL + GAP
+    figure = Figure((width, height))
+    figure.text(GAP / width, 1 - 0.22 / height, _title(differs), fontsize=10, va="center")
+
+    def place(column: int, depth: int) -> tuple[float, float]:
+        return GAP + column * step, height - LABEL - GAP / 2 - SIZE - depth * line
+
+    trunk = [place(i + 2, sizes.index(_side(layer))) for i, layer in enumerate(layers) if layer.kind is not Kind.SKIP]
+    back = figure.add_axes((0, 0, 1, 1), zorder=-1)
+    back.set(xlim=(0, width), ylim=(0, height))
+    back.axis("off")
+    back.plot([x + SIZE / 2 for x, _ in trunk], [y + SIZE / 2 for _, y in trunk], color="0.75", linewidth=3)
+    spots = [place(0, 0), place(1, 0), *(place(i + 2, sizes.index(_side(layer))) for i, layer in enumerate(layers))]
+    names = ["O", "E", *(layer.name for layer in layers)]
+    for picture, (x, y), name in zip(pictures, spots, names, strict=True):
+        axes = figure.add_axes((x / width, y / height, SIZE / width, SIZE / height))
+        axes.imshow(_pixels(picture), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        skip = name.startswith("skip")
+        axes.spines[:].set(linestyle=":" if skip else "-", color="0.4")
+        number = f"\n$S_1$ {carried[name]:.2f}" if name in carried else ""
+        axes.set_xlabel(f"{name}{number}", fontsize=7, labelpad=2)
+    return figure
+
+
+def _title(differs: str) -> str:
+    if differs == "inputs":
+        return "O with one input of E; O and E differ in every input"
+    what = "every role" if differs == ALL else f"{differs} only"
+    return f"O with E's value of one layer at every step; O and E differ in {what}"
+
+
+def _side(layer: LatentCandidate) -> int:
+    """Height of a value that has places, else 1."""
+    return layer.shape[-2] if len(layer.shape) > 2 else 1
+
+
+def _pixels(picture: Tensor) -> np.ndarray:
+    pixels: np.ndarray = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def roles(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
+    """S_1 of every candidate alone at every step, role by role, with the role that it has.
+
+    Args:
+        rows: Of the split of one model.
+        names: Candidates in the order in which they act.
+    """
+    matrix = role_matrix(rows, names)
+    figure = Figure((0.62 * len(names) + 1.6, 0.42 * len(matrix.index) + 1.5))
+    axes = figure.add_axes((0.9 / figure.get_figwidth(), 0.42, 1 - 1 / figure.get_figwidth(), 0.5))
+    axes.imshow(matrix.to_numpy(), vmin=0, vmax=1, cmap="Greys", aspect="auto")
+    for (i, j), value in np.ndenumerate(matrix.to_numpy()):
+        if np.isfinite(value):
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k")
+    axes.set_yticks(range(len(matrix.index)), matrix.index, fontsize=8)
+    labels = _labels(rows)
+    ticks = [f"{name}\n{labels.get(name, '')}" for name in matrix.columns]
+    axes.set_xticks(range(len(matrix.columns)), ticks, fontsize=7, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_title("$S_1$ by role, every step, and the role of each candidate", fontsize=9)
+    return figure
+
+
+def role_matrix(rows: pd.DataFrame, names: Sequence[str], window: str = ALL) -> pd.DataFrame:
+    """S_1 by role (lines) and candidate (columns), of what is injected alone in ``window``.
+
+    In φ where O and E differ in that role alone; else as the role is read where they differ in all.
+    """
+    own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "S_1") & (rows["timestep"] == JOINT)]
+    own = own[(own["layers"] == "alone") & (own["window"] == window)]
+    matrix = pd.DataFrame(np.nan, index=[role for role in ROLES if role in set(own["target"])], columns=list(names))
+    for role in matrix.index:
+        read = own[(own["differs"] == ALL) & (own["target"] == role)].drop_duplicates("candidate")
+        paired = own[(own["differs"] == role) & (own["target"] == ALL)]
+        for part in (read, paired):
+            matrix.loc[role, part["candidate"]] = part["value"].to_numpy()
+    return matrix
+
+
+def _labels(rows: pd.DataFrame) -> dict[str, str]:
+    own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "role") & (rows["window"] == ALL)]
+    return dict(zip(own["candidate"], own["target"], strict=True))

@@ -1,0 +1,85 @@
+"""Inject every candidate of one trained model: ``python -m analysis.inject run=<dir>``."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+import torch
+import wandb
+from omegaconf import DictConfig, OmegaConf
+
+from analysis.dissect import Extent, dissect
+from analysis.figures import save_figures
+from analysis.results import INJECTION_ROWS, write_rows
+from analysis.sink import logged
+from analysis.space import Space
+from analysis.trained import Trained
+from datamodules.errors import InputError, reports_errors
+
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+
+
+def inject(config: DictConfig, run: Path) -> None:
+    """Inject every candidate of the trained model in ``run``: injection.parquet, injection.json and figures.
+
+    Args:
+        config: With ``phi``, ``injection``, ``data_dir``, ``accelerator``, ``threads`` and ``wandb``.
+        run: Run directory of a finished training.
+
+    Raises:
+        InputError: ``run`` holds no trained model, or a number of ``injection`` is out of range.
+    """
+    try:
+        extent = Extent(**config.injection)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"injection: {error}") from error
+    trained = Trained(config, run)
+    layers = len(trained.model.candidates)
+    print(f"{run}: injecting {layers} latent candidates, {extent.n} pairs, at most {extent.rows} images at a time")
+    started = time.perf_counter()
+    spaces = [Space(name, phi, trained.images, trained.factors) for name, phi in trained.phis.items()]
+    generator = torch.Generator().manual_seed(trained.seed)
+    found = dissect(trained.model, spaces, generator, factors=trained.factors, seed=trained.seed, extent=extent)
+    rows = trained.described(found.rows)
+    save_figures(found, rows, trained.model.candidates, run / "figures")
+    note = {"settings": settings(config), "seconds": time.perf_counter() - started, "layers": found.layers}
+    # The rows come last: they say that the model has been injected.
+    (run / "injection.json").write_text(json.dumps(note, indent=2) + "\n")
+    write_rows(rows, run / INJECTION_ROWS)
+    with logged(config, run, "inject") as sink:
+        sink.log({"injection": wandb.Table(dataframe=rows[rows["window"] != "step"])})
+        pictures = sorted((run / "figures").glob("injection*.png"))
+        sink.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """What decides the rows of a trained model."""
+    return cast(
+        dict[str, Any], OmegaConf.to_container(OmegaConf.masked_copy(config, ["injection", "phi"]), resolve=True)
+    )
+
+
+def is_injected(config: DictConfig, run: Path) -> bool:
+    """Whether ``run`` holds rows made with these settings."""
+    done, note = (run / INJECTION_ROWS).exists(), run / "injection.json"
+    return done and note.exists() and json.loads(note.read_text()).get("settings") == settings(config)
+
+
+@hydra.main(config_path=CONFIGS, config_name="inject", version_base="1.3")
+@reports_errors
+def app(config: DictConfig) -> None:
+    """Inject every candidate of one trained model."""
+    inject(config, Path(config.run))
+    print(f"rows: {Path(config.run) / INJECTION_ROWS}")
+
+
+@reports_errors
+def main() -> None:
+    """Console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Where a job's tables and pictures go beside its directory: Weights & Biases, which is only written to."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import wandb
+from omegaconf import DictConfig, OmegaConf
+
+
+@contextmanager
+def logged(config: DictConfig, run: Path, job_type: str) -> Iterator[wandb.Run]:
+    """A W&B run of its own that keeps its files in the run directory.
+
+    Args:
+        config: Kept with it; ``wandb.mode``, ``wandb.project`` and ``wandb.group`` say where it goes.
+        run: Run directory of a training.
+        job_type: ``measure`` or ``inject``.
+    """
+    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
+    with wandb.init(
+        project=config.wandb.project,
+        group=config.wandb.group,
+        name=run.name,
+        job_type=job_type,
+        dir=run,
+        mode=config.wandb.mode,
+        settings=wandb.Settings(silent=True),
+        config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
+    ) as sink:
+        yield sink
+    # Else the next run of this process keeps this one's WANDB_DATA_DIR.
+    wandb.teardown()

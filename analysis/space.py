@@ -1,0 +1,39 @@
+"""A feature space in which images are compared, and the factors that can be read in it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.phi import Readout
+from analysis.subject import Factors, Phi, array
+
+Array = NDArray[np.float64]
+
+
+class Space:
+    """φ, and linear readings of the factors where there are any.
+
+    Args:
+        name: Of φ, for the rows.
+        phi: Bounded features, images (N, C, H, W) in [-1, 1] → (N, D).
+        images: Real images (N, C, H, W), which the readings are fitted on.
+        factors: Their factors.
+
+    Raises:
+        ValueError: φ gives features that are not finite.
+    """
+
+    def __init__(self, name: str, phi: Phi, images: Tensor | None = None, factors: Factors | None = None) -> None:
+        self.name, self.phi = name, phi
+        self.readout: Readout | None = None
+        if images is not None and factors is not None:
+            self.readout = Readout(self.features(images), factors.values, factors.spec)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Array:
+        """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
+        found = array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
+        if not np.isfinite(found).all():
+            raise ValueError(f"phi ({self.name}) must give finite features, of broken images too")
+        return found

@@ -1,0 +1,107 @@
+"""A finished training, and what its model is held against."""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from analysis.subject import SMALLEST, Factors, Phi
+from datamodules.base import ImageDataModule, Images, to_float
+from datamodules.errors import InputError
+from paradigms.contract import GenerativeModel
+
+REAL_IMAGES = 2500
+"""Most real images that a model is held against."""
+
+
+def load(run: Path) -> tuple[DictConfig, Any, Any]:
+    """The config of a finished training, its paradigm with the trained weights, and the same untrained.
+
+    Args:
+        run: Its directory.
+
+    Raises:
+        InputError: ``run`` holds no trained model, or its weights are of another shape.
+    """
+    if not (run / "manifest.json").exists():
+        raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
+    trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+    torch.manual_seed(trained.seed)
+    paradigm, twin = (instantiate(trained.paradigm, _convert_="all") for _ in range(2))
+    try:
+        paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
+        ) from error
+    return trained, paradigm, twin
+
+
+class Trained:
+    """A trained model on the device that measures, with its data and feature spaces.
+
+    Args:
+        config: With ``phi``, ``data_dir``, ``accelerator`` and ``threads``.
+        run: Run directory of a finished training.
+
+    Attributes:
+        manifest: What training noted down.
+        seed: Of the training.
+        model: The trained model.
+        twin: The same untrained.
+        data: What it was trained on.
+        phis: Feature spaces by name.
+
+    Raises:
+        InputError: ``run`` holds no trained model, or its weights are of another shape.
+    """
+
+    def __init__(self, config: DictConfig, run: Path) -> None:
+        trained, paradigm, twin = load(run)
+        self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        if config.accelerator != "cpu" and torch.cuda.is_available():
+            paradigm.to("cuda")
+            twin.to("cuda")
+        self.seed: int = trained.seed
+        self.model: GenerativeModel = paradigm.model
+        self.twin: GenerativeModel = twin.model
+        self.data: ImageDataModule = instantiate(trained.data)
+        cache = Path(config.data_dir)
+        self.phis: dict[str, Phi] = {
+            name: instantiate(phi)(data=self.data, cache=cache) for name, phi in config.phi.items()
+        }
+
+    @cached_property
+    def _test(self) -> Images:
+        split = self.data.splits["test"]
+        if len(split.pixels) < SMALLEST:
+            raise InputError(
+                f"data={self.manifest['data']} has {len(split.pixels)} test images, fewer than {SMALLEST}: give more "
+                f"images, or a larger test share in data.split"
+            )
+        return split.subset(torch.arange(min(REAL_IMAGES, len(split.pixels))))
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Real images (N, C, H, W) in [-1, 1], not used in training."""
+        return to_float(self._test.pixels)
+
+    @cached_property
+    def factors(self) -> Factors | None:
+        """Their factors, where the data set has any."""
+        return Factors(self._test.values, self.data.factors, self.data.render) if self.data.factors else None
+
+    def described(self, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+        """Rows with the columns that describe the cell."""
+        return pd.DataFrame(rows).assign(**{k: self.manifest[k] for k in ("cell", "paradigm", "data", "bottleneck")})
