@@ -37,6 +37,9 @@ FEWEST = 8
 
 NO_LAYERS = "nothing lies inside that could be injected"
 
+INPUTS = "inputs"
+"""Key of the pictures of inputs that were exchanged."""
+
 SHOWN = 4
 """Pairs of which pictures are kept."""
 
@@ -82,7 +85,7 @@ class Dissection:
         rows: Tidy rows without the columns that describe the cell.
         layers: Names of what lies inside the model, in the order in which they act.
         pictures: By what O and E differ in: O, E, and O with E's value of each layer at all steps, of some pairs,
-            (pairs, 2 + layers, C, H, W); of the inputs under ``inputs``.
+            (pairs, 2 + layers, C, H, W); of the inputs under :data:`INPUTS`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -112,23 +115,22 @@ def dissect(
     extent = extent or Extent()
     independent, inside = draw_pairs(model, extent.n, generator)
     result = Dissection(layers=[name for name in model.candidates if name not in independent.o])
-    plans = [(independent, [_whole(model, name, extent) for name in independent.o])]
+    plans = [(INPUTS, independent, [_whole(model, name, extent) for name in independent.o])]
     if inside is not None and result.layers:
         steps = steps_of(model, inside.part(0, 1).o, result.layers)
-        plans.append((inside, list(_plan(model, result.layers, steps, extent, whole=True))))
+        plans.append((ALL, inside, list(_plan(model, result.layers, steps, extent, whole=True))))
         for role in Role:
             spec = () if factors is None else factors.spec
             if (pairs := draw_role_pairs(model, extent.n, role, spec, generator)) is not None:
-                plans.append((pairs, list(_plan(model, result.layers, steps, extent, whole=False))))
+                plans.append((role, pairs, list(_plan(model, result.layers, steps, extent, whole=False))))
     outcomes: dict[str, list[Outcome]] = {space.name: [] for space in spaces}
     pixels = 0
-    for pairs, plan in plans:
+    for key, pairs, plan in plans:
         images: list[Tensor] = []
         for outcome in _observe(model, pairs, plan, spaces, seed, extent, images):
             outcomes[outcome.space].append(outcome)
             result.rows += outcome.rows()
         shown = [p + 2 for p, made in enumerate(plan) if (made.layers, made.window) == ("alone", ALL)]
-        key = "inputs" if pairs is independent else pairs.differs
         result.pictures[key] = torch.cat(images)[:SHOWN, [0, 1, *shown]]
         pixels = images[0][0, 0].numel()
     for name, own in outcomes.items():
@@ -177,7 +179,7 @@ def _plan(
             yield Intervention(candidate, injection, window="step", timestep=step, strength=strength)
     if whole and extent.sets:
         for kind, sets in layer_sets(layers).items():
-            for name, members in sets.items() if kind != "alone" else ():
+            for name, members in sets.items():
                 yield Intervention(model.candidates[name], Injection(members, move), kind, strength=strength)
 
 

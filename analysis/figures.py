@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.dissect import Dissection
+from analysis.dissect import INPUTS, Dissection
 from analysis.measures import JOINT
 from analysis.pairs import ALL
 from datamodules.base import Role
@@ -21,7 +21,7 @@ ROLES = tuple(map(str, Role))
 SIZE = 0.82
 """Side of a picture, in inches."""
 
-GAP, LABEL = 0.3, 0.36
+GAP, LABEL = 0.12, 0.36
 """Between two pictures, and for the words beneath one, in inches."""
 
 
@@ -39,7 +39,7 @@ def save_figures(
     folder.mkdir(exist_ok=True)
     layers = [candidates[name] for name in found.layers]
     for differs, pictures in found.pictures.items():
-        shown = layers if differs != "inputs" else [c for name, c in candidates.items() if name not in found.layers]
+        shown = layers if differs != INPUTS else [c for name, c in candidates.items() if name not in found.layers]
         carried = _carried(rows, differs)
         _save(network(pictures[0], shown, carried, differs), folder / f"injection.{differs}")
         save_grid(pictures.flatten(0, 1), folder / f"injection.{differs}.pairs.png", pictures.shape[1])
@@ -61,12 +61,12 @@ def _carried(rows: pd.DataFrame, differs: str) -> dict[str, float]:
     """S_1 of each candidate alone, at every step, in the first feature space."""
     own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "S_1") & (rows["target"] == ALL)]
     own = own[(own["layers"] == "alone") & (own["window"] == ALL) & (own["view"] == "")]
-    own = own[own["protocol"] == "independent"] if differs == "inputs" else own[own["differs"] == differs]
+    own = own[own["differs"] == (ALL if differs == INPUTS else differs)]
     return dict(zip(own["candidate"], own["value"], strict=True))
 
 
 def network(pictures: Tensor, layers: Sequence[LatentCandidate], carried: Mapping[str, float], differs: str) -> Figure:
-    """O and E, and O with E's value of each layer, drawn where the layer is: to the right as it acts, down as it halves.
+    """O and E, and O with E's value of each layer, drawn where it is: to the right as it acts, down as it halves.
 
     Args:
         pictures: (2 + L, C, H, W) in [-1, 1]: O, E, and one for each layer.
@@ -102,7 +102,7 @@ def network(pictures: Tensor, layers: Sequence[LatentCandidate], carried: Mappin
 
 
 def _title(differs: str) -> str:
-    if differs == "inputs":
+    if differs == INPUTS:
         return "O with one input of E; O and E differ in every input"
     what = "every role" if differs == ALL else f"{differs} only"
     return f"O with E's value of one layer at every step; O and E differ in {what}"
@@ -133,7 +133,7 @@ def roles(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
         if np.isfinite(value):
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k")
     axes.set_yticks(range(len(matrix.index)), matrix.index, fontsize=8)
-    labels = _labels(rows)
+    labels = labels_of(rows)
     ticks = [f"{name}\n{labels.get(name, '')}" for name in matrix.columns]
     axes.set_xticks(range(len(matrix.columns)), ticks, fontsize=7, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_title("$S_1$ by role, every step, and the role of each candidate", fontsize=9)
@@ -156,6 +156,7 @@ def role_matrix(rows: pd.DataFrame, names: Sequence[str], window: str = ALL) -> 
     return matrix
 
 
-def _labels(rows: pd.DataFrame) -> dict[str, str]:
+def labels_of(rows: pd.DataFrame) -> dict[str, str]:
+    """Role of each candidate alone at every step, by its name."""
     own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "role") & (rows["window"] == ALL)]
     return dict(zip(own["candidate"], own["target"], strict=True))

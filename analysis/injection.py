@@ -59,6 +59,9 @@ class Injection:
     window: range | None = None
 
 
+THIRDS = ("early", "middle", "late")
+
+
 def windows(steps: int) -> dict[str, range | None]:
     """The whole generation and its early, middle and late third; ``all`` alone where there are fewer than three steps.
 
@@ -66,18 +69,17 @@ def windows(steps: int) -> dict[str, range | None]:
         steps: Number of sampling steps.
     """
     first, second = round(steps / 3), round(2 * steps / 3)
-    thirds = {"early": range(first), "middle": range(first, second), "late": range(second, steps)}
-    return {"all": None} | (thirds if steps >= 3 else {})
+    spans = (range(first), range(first, second), range(second, steps))
+    return {"all": None} | (dict(zip(THIRDS, spans, strict=True)) if steps >= len(THIRDS) else {})
 
 
 def layer_sets(names: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Sets of layers, each belonging to one of them: ``alone``, ``all_but`` it, and all up to it and from it on.
+    """Sets of layers, each belonging to one of them: ``all_but`` it, ``prefix`` up to it and ``suffix`` from it on.
 
     Args:
         names: Layers in the order in which they act.
     """
     return {
-        "alone": {name: (name,) for name in names},
         "all_but": {name: (*names[:i], *names[i + 1 :]) for i, name in enumerate(names) if len(names) > 1},
         "prefix": {name: tuple(names[: i + 1]) for i, name in enumerate(names)},
         "suffix": {name: tuple(names[i:]) for i, name in enumerate(names)},

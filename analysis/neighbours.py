@@ -1,9 +1,9 @@
 """Exact nearest neighbours and balls in Euclidean space, tile by tile, so that memory grows with N and not with N².
 
-A matrix product in single precision bounds the squared distance of every pair:
-``(1 − τ)(|a|² + |b|²) − 2 a·b ≤ |a − b|² ≤ (1 + τ)(|a|² + |b|²) − 2 a·b``. The bounds settle nearly all pairs; those
-that they leave open, and all distances that are returned, are computed from differences. So copies are at distance 0,
-and whoever lies on the border of a ball does so exactly.
+A matrix product in low precision bounds the squared distance of every pair: ``|a|² + |b|² − 2 a·b``, give or take what
+rounding can do. The bounds settle nearly all pairs; those that they leave open are bounded more closely, and at last,
+as are all distances that are returned, computed from differences. So copies are at distance 0, and whoever lies on the
+border of a ball does so exactly.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,14 @@ SPARE = 3
 """Candidates beyond the k nearest: enough for their bounds to rule out all others of nearly every query."""
 
 CAUTION = 12
-"""τ in units of √D ε: rounding errors of inner products grow with √D (Higham & Mary 2019), and this is many times
-their standard deviation."""
+"""Rounding errors of inner products in single precision grow with √D (Higham & Mary 2019): this many times √D ε, of the
+squared lengths, is many times their standard deviation."""
 
+WIDE = 256
+"""Fewest columns whose products take so long that half precision is worth its wider bounds."""
+
+OPEN = 1 / 64
+"""Share of the pairs of a tile which, left open, make closer bounds of all of them cheaper than their differences."""
 
 def check_features(name: str, features: Array, at_least: int, columns: int | None = None) -> None:
     """Raise ``ValueError`` unless ``features`` is a finite (N, D) matrix with enough rows, and with these columns."""
@@ -40,34 +45,49 @@ def tiles(n: int, start: int = 0) -> list[slice]:
     return [slice(i, min(i + TILE, n)) for i in range(start, n, TILE)]
 
 
+def _precisions(columns: int) -> list[torch.dtype]:
+    """Of the products that bound distances, the quickest first: bfloat16 where the CPU computes it itself."""
+    capabilities = torch.cpu.get_capabilities()
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return [torch.bfloat16, torch.float32] if native and columns >= WIDE else [torch.float32]
+
+
 class _Bounds:
     """Bounds of the squared distances between rows of x (M, D) and rows of y (N, D), in units of ``unit²``."""
 
-    def __init__(self, x: Array, y: Array) -> None:
-        self.x, self.y = x, y
+    def __init__(self, x: Array, y: Array, dtype: torch.dtype) -> None:
+        self.x, self.y, self.dtype = x, y, dtype
         # No distance changes with the centre, but the bounds are tighter; in units of the widest span they can't
         # overflow; and a power of 2 divides exactly.
         self.centre = y.mean(0)
         widest = max(np.abs(end - self.centre).max() for z in (x, y) for end in (z.min(0), z.max(0)))
         self.unit = 2.0 ** int(np.frexp(widest)[1])
         self.tau = CAUTION * float(np.sqrt(y.shape[1]) * np.finfo(np.float32).eps)
+        self.of_x: dict[int, tuple[Tensor, Tensor, float]] = {}
+        self.of_y: dict[int, tuple[Tensor, Tensor, float]] = {}
 
-    def _cast(self, points: Array) -> tuple[Tensor, Tensor]:
-        cast = torch.from_numpy(((points - self.centre) / self.unit).astype(np.float32))
-        return cast, cast.square().sum(1)
+    def _cast(self, points: Array) -> tuple[Tensor, Tensor, float]:
+        """The points in low precision, their squared lengths, and the longest rounding error, relative to them."""
+        single = torch.from_numpy(((points - self.centre) / self.unit).astype(np.float32))
+        cast, squares = single.to(self.dtype), single.square().sum(1)
+        errors = single.sub_(cast).square().sum(1) / squares.clamp_min(torch.finfo(torch.float32).tiny)
+        return cast, squares, float(errors.max().sqrt())
 
-    def __call__(self, *, half: bool) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-        """Rows of x, rows of y, lower bounds of their squared distances, and ``(upper − lower) / 2τ``.
-
-        Args:
-            half: Whether x is y, so that the tiles on and above the diagonal tell everything.
-        """
-        for rows in tiles(len(self.x)):
-            a, norms_a = self._cast(self.x[rows])
-            for columns in tiles(len(self.y), rows.start if half else 0):
-                b, norms_b = self._cast(self.y[columns])
-                norms = norms_a[:, None] + norms_b
-                yield rows, columns, torch.addmm(norms, a, b.T, beta=1 - self.tau, alpha=-2), norms
+    def __call__(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        """Lower bounds of the squared distances between some of both, and how far the upper ones lie above them."""
+        if rows.start not in self.of_x:
+            self.of_x = {rows.start: self._cast(self.x[rows])}
+        if columns.start not in self.of_y:
+            self.of_y[columns.start] = self._cast(self.y[columns])
+        a, squares_a, error_a = self.of_x[rows.start]
+        b, squares_b, error_b = self.of_y[columns.start]
+        product, squares = (a @ b.T).float(), squares_a[:, None] + squares_b
+        # What was rounded off a and b has inner products of at most its length times theirs, and 2|a||b| <= |a|² + |b|².
+        tau = self.tau + error_a + error_b + error_a * error_b
+        lower, gap = torch.sub(squares, product, alpha=2), squares.mul_(2 * tau)
+        if self.dtype != torch.float32:
+            gap.add_(product.abs_(), alpha=2 * torch.finfo(self.dtype).eps)
+        return lower.sub_(gap, alpha=0.5), gap
 
 
 def paired_distances(x: Array, y: Array) -> Array:
@@ -107,46 +127,83 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
         raise ValueError(f"k must be at least 1, not {k}")
     check_features("points", points, k + own)
     check_features("queries", queries, 1, points.shape[1])
-    others = len(points) - own
-    bounds = _Bounds(queries, points)
-    units = np.full(len(points), bounds.unit) if scale is None else scale
-    if units.shape != (len(points),) or not (units > 0).all():
+    if scale is not None and (scale.shape != (len(points),) or not (scale > 0).all()):
         raise ValueError("scale must hold one positive unit for each of the points")
-    # Infinity would turn a bound of 0 into NaN; less than it leaves a bound a bound, as no distance is negative.
-    factors = torch.from_numpy(np.minimum((bounds.unit / units) ** 2, np.finfo(np.float32).max)).float()
-    least = torch.full((len(queries), min(k + SPARE, others)), torch.inf)
-    candidates = torch.zeros(least.shape, dtype=torch.int64)
-
-    def offer(rows: slice, columns: slice, lower: Tensor) -> None:
-        lower, place = (lower * factors[columns]).topk(min(least.shape[1], lower.shape[1]), largest=False)
-        both = torch.cat([candidates[rows], place + columns.start], dim=1)
-        least[rows], place = torch.cat([least[rows], lower], dim=1).topk(least.shape[1], largest=False)
-        candidates[rows] = both.gather(1, place)
-
-    for rows, columns, lower, _ in bounds(half=own):
-        if own and rows == columns:
-            lower.fill_diagonal_(torch.inf)
-        offer(rows, columns, lower)
-        if own and rows != columns:
-            offer(columns, rows, lower.T)
-
-    indices = candidates.numpy()
-    distances = _indexed_distances(queries, np.arange(len(queries)).repeat(indices.shape[1]), points, indices.ravel())
-    distances = distances.reshape(indices.shape) / units[indices]
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    distances, indices = np.take_along_axis(distances, order, 1), np.take_along_axis(indices, order, 1)
-
-    # What is no candidate is at least as far as the bound of the last one; and nothing is nearer than 0.
-    farthest = distances[:, -1]
-    unsettled = (farthest**2 > least[:, -1].numpy()) & (farthest > 0) & (least.shape[1] < others)
+    distances, indices = np.empty((len(queries), k)), np.zeros((len(queries), k), np.intp)
+    left, asked = np.arange(len(queries)), queries
+    for dtype in _precisions(points.shape[1]):
+        bounds = _Bounds(asked, points, dtype)
+        near, at, settled = _search(bounds, k, scale, left if own else None)
+        distances[left], indices[left] = near, at
+        left, asked = left[~settled], asked[~settled]
+        if not left.size:
+            break
     everything = np.arange(len(points))
-    for i in np.flatnonzero(unsettled):
-        to_all = _indexed_distances(queries, np.full(len(points), i), points, everything) / units
+    for i in left:
+        to_all = _indexed_distances(queries, np.full(len(points), i), points, everything)
+        to_all /= 1 if scale is None else scale
         if own:
             to_all[i] = np.inf
         indices[i] = np.argsort(to_all, kind="stable")[:k]
         distances[i] = to_all[indices[i]]
-    return distances * (bounds.unit if scale is None else 1), indices
+    return distances, indices
+
+
+def _search(
+    bounds: _Bounds, k: int, scale: Array | None, own: Index | None
+) -> tuple[Array, Index, NDArray[np.bool_]]:
+    """Distances (M, k) and indices (M, k) of the k nearest points by some bounds, and whether they surely are (M,).
+
+    Args:
+        bounds: Between queries and points.
+        k: How many neighbours.
+        scale: Units (N,) of the distances to each point, if not 1.
+        own: Which of the points each query is (M,), if any.
+    """
+    m, n = len(bounds.x), len(bounds.y)
+    others = n - (own is not None)
+    factors = np.ones(n) if scale is None else (bounds.unit / scale) ** 2
+    # Infinity would turn a bound of 0 into NaN; less than it leaves a bound a bound, as no distance is negative.
+    clipped = torch.from_numpy(np.minimum(factors, np.finfo(np.float32).max)).float()
+    kept = min(others, k + SPARE if bounds.dtype == torch.float32 else 2 * k + SPARE)
+    least, upper = (torch.full((m, kept), torch.inf) for _ in range(2))
+    candidates = torch.zeros((m, kept), dtype=torch.int64)
+
+    def offer(rows: slice, first: int, lower: Tensor, gap: Tensor) -> None:
+        scaled = lower if scale is None else lower * clipped[first : first + lower.shape[1]]
+        _, place = scaled.topk(min(kept, lower.shape[1]), largest=False, sorted=False)
+        offered = (scaled.gather(1, place), lower.gather(1, place) + gap.gather(1, place), place + first)
+        all_least, *others = (torch.cat([z[rows], more], 1) for z, more in zip((least, upper, candidates), offered))
+        least[rows], place = all_least.topk(kept, largest=False)
+        upper[rows], candidates[rows] = (z.gather(1, place) for z in others)
+
+    half = bounds.x is bounds.y
+    for rows in tiles(m):
+        for columns in tiles(n, rows.start if half else 0):
+            lower, gap = bounds(rows, columns)
+            if own is not None:
+                itself = torch.from_numpy(own[rows] - columns.start)
+                here = torch.nonzero((itself >= 0) & (itself < lower.shape[1])).ravel()
+                lower[here, itself[here]] = torch.inf
+            offer(rows, columns.start, lower, gap)
+            if half and rows != columns:
+                offer(columns, rows.start, lower.T.contiguous(), gap.T)
+
+    # A candidate whose lower bound is above the upper ones of k others is none of the k nearest.
+    indices = candidates.numpy()
+    most = np.partition(upper.double().numpy() * factors[indices], k - 1, axis=1)[:, k - 1, None]
+    query, place = np.nonzero(least.numpy() <= most)
+    distances = np.full(indices.shape, np.inf)
+    chosen = indices[query, place]
+    exact = _indexed_distances(bounds.x, query, bounds.y, chosen)
+    distances[query, place] = exact / (1 if scale is None else scale[chosen])
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    distances, indices = np.take_along_axis(distances, order, 1), np.take_along_axis(indices, order, 1)
+    # What is no candidate is at least as far as the bound of the last one; and nothing is nearer than 0.
+    farthest = distances[:, -1]
+    squared = (farthest / (bounds.unit if scale is None else 1)) ** 2
+    settled = (squared <= least[:, -1].numpy()) | (farthest == 0) | (kept == others)
+    return distances, indices, settled
 
 
 def within(points: Array, queries: Array, *radii: Array) -> list[tuple[Index, Index]]:
@@ -166,20 +223,30 @@ def within(points: Array, queries: Array, *radii: Array) -> list[tuple[Index, In
     """
     check_features("points", points, 1)
     check_features("queries", queries, 1, points.shape[1])
-    bounds, shape = _Bounds(points, queries), (len(points), len(queries))
+    ladder = [_Bounds(points, queries, dtype) for dtype in _precisions(points.shape[1])]
+    shape, unit = (len(points), len(queries)), ladder[0].unit
     counts = [(np.zeros(len(points), np.intp), np.zeros(len(queries), np.intp)) for _ in radii]
     # No distance is smaller than 0.
-    limits = [np.where(radius > 0, (radius / bounds.unit) ** 2, -np.inf) for radius in radii]
+    limits = [np.where(radius > 0, (radius / unit) ** 2, -np.inf) for radius in radii]
     of_pairs = [torch.from_numpy(limit).float().expand(shape) for limit in limits]
-    for rows, columns, lower, norms in bounds(half=False):
-        for radius, of_pair, (of_point, of_query) in zip(radii, of_pairs, counts, strict=True):
-            limit = of_pair[rows, columns]
-            i, j = torch.nonzero(lower <= limit, as_tuple=True)
-            inside = (lower[i, j] + 2 * bounds.tau * norms[i, j] < limit[i, j]).numpy()
-            at, of = i.numpy() + rows.start, j.numpy() + columns.start
-            unsettled = np.flatnonzero(~inside)
-            distances = _indexed_distances(points, at[unsettled], queries, of[unsettled])
-            inside[unsettled] = distances < np.broadcast_to(radius, shape)[at[unsettled], of[unsettled]]
-            of_point += np.bincount(at[inside], minlength=len(points))
-            of_query += np.bincount(of[inside], minlength=len(queries))
+    for rows in tiles(len(points)):
+        for columns in tiles(len(queries)):
+            for bounds in ladder:
+                lower, gap = bounds(rows, columns)
+                found = [_told(lower, gap, of_pair[rows, columns]) for of_pair in of_pairs]
+                if sum(len(unsettled) for *_, unsettled in found) <= OPEN * lower.numel():
+                    break
+            for radius, (of_point, of_query), (i, j, inside, unsettled) in zip(radii, counts, found, strict=True):
+                at, of = i + rows.start, j + columns.start
+                distances = _indexed_distances(points, at[unsettled], queries, of[unsettled])
+                inside[unsettled] = distances < np.broadcast_to(radius, shape)[at[unsettled], of[unsettled]]
+                of_point += np.bincount(at[inside], minlength=len(points))
+                of_query += np.bincount(of[inside], minlength=len(queries))
     return counts
+
+
+def _told(lower: Tensor, gap: Tensor, limit: Tensor) -> tuple[Index, Index, NDArray[np.bool_], Index]:
+    """Rows and columns of the pairs that may be within a limit, whether they surely are, and which of them may not be."""
+    i, j = torch.nonzero(lower <= limit, as_tuple=True)
+    inside = (lower[i, j] + gap[i, j] < limit[i, j]).numpy()
+    return i.numpy(), j.numpy(), inside, np.flatnonzero(~inside)

@@ -14,6 +14,7 @@ from analysis.calibration import ABSENT, LEVEL, PRESENT
 from analysis.pictures import Album
 from analysis.results import PROPERTIES, over_seeds
 from analysis.sections import EVIDENCE, Cell, Variant, budget, labellers, sections, sweep, umap
+from analysis.split_sections import frontier, split_section, summary
 
 NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
@@ -46,7 +47,7 @@ def render(name: str, cells: Sequence[Cell]) -> str:
         "variants": [
             {
                 "name": _variant_name(variant, list(variants)),
-                "cells": [sections(cell, album, panels) for cell in group],
+                "cells": [sections(cell, album, panels) | {"split": split_section(cell, album)} for cell in group],
                 "real": _unique(album.add(cell.figures / "real.png") for cell in group),
             }
             for variant, group in variants.items()
@@ -54,6 +55,7 @@ def render(name: str, cells: Sequence[Cell]) -> str:
         "budgets": [budget(cell) for cell in cells],
         "labellers": labellers(cells),
         "over_seeds": over_seeds(pd.concat([cell.rows for cell in cells])).to_dict("records"),
+        "split": summary(cells),
         "swept": len({cell.fact("bottleneck") for cell in cells}) > 1,
     }
     data = {
@@ -62,6 +64,7 @@ def render(name: str, cells: Sequence[Cell]) -> str:
         "thresholds": {"present": PRESENT, "absent": ABSENT},
         "umap": [umap(cell, album) for cell in cells if cell.points is not None and len(cell.points)],
         "sweep": sweep(cells) if context["swept"] else [],
+        "frontier": frontier(cells),
         "pictures": album.pictures,
     }
     environment = Environment(

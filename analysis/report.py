@@ -10,11 +10,13 @@ from omegaconf import DictConfig
 
 from analysis.page import render
 from analysis.results import (
+    INJECTION_ROWS,
     POINT_COLUMNS,
     finished_cells,
     over_seeds,
     read_cell,
     read_rows,
+    split_table,
     verdict_table,
     verdicts,
     write_rows,
@@ -30,7 +32,8 @@ def build_report(study: Path) -> Path:
     """Write ``report/index.html``, ``rows.parquet``, ``verdicts.csv`` and ``over_seeds.csv`` beside it, of a study.
 
     Of each directory under ``cells`` that holds ``rows.parquet`` it reads that file and, where they are there,
-    ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is missing.
+    ``manifest.json``, ``measurement.json``, ``injection.parquet``, ``points.parquet`` and ``figures``; the page says
+    what is missing.
 
     Args:
         study: Directory of the study.
@@ -42,7 +45,7 @@ def build_report(study: Path) -> Path:
         InputError: There is no finished cell, or one of its files cannot be read.
     """
     cells = [_load(folder) for folder in finished_cells(study)]
-    rows = pd.concat([cell.rows for cell in cells], ignore_index=True)
+    rows = read_rows(study)
     report = study / "report"
     report.mkdir(exist_ok=True)
     write_rows(rows, report / "rows.parquet")
@@ -56,7 +59,9 @@ def build_report(study: Path) -> Path:
 def show(study: Path) -> None:
     """Build the report of a study, and print its verdicts and where the page is."""
     page = build_report(study)
-    print(verdict_table(read_rows(study)))
+    rows = read_rows(study)
+    print(verdict_table(rows))
+    print(split_table(rows), end="")
     print(f"report: {page}")
 
 
@@ -64,6 +69,7 @@ def _load(folder: Path) -> Cell:
     return Cell(
         name=folder.name,
         rows=read_cell(folder),
+        split=read_cell(folder, INJECTION_ROWS) if (folder / INJECTION_ROWS).exists() else None,
         figures=folder / "figures",
         manifest=_read_json(folder / "manifest.json"),
         measurement=_read_json(folder / "measurement.json"),

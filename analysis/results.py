@@ -1,5 +1,6 @@
 """Tidy rows: their columns, how they are written and read, and the verdicts that follow from them."""
 
+import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,9 +70,9 @@ that belongs to the candidate, ``all_but`` it, ``prefix`` up to it or ``suffix``
 value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components, ``pca``; or by what looks
 of two images their role was compared. ``timestep`` counts sampling steps from 0, and is -1 for all together.
 ``p_adjusted`` is Holm's over the headlines of a model, ``p_max`` accounts for looking at the best of all candidates
-and timesteps. ``status`` is ``ok``, ``vacuous``, ``breaks``, ``holes``, ``apart`` or ``n/a``. ``headline`` marks the one row
-of each (cell, candidate, property) whose score is the property's verdict. ``value_low`` and ``value_high`` are the
-interval of ``value`` in its own units, ``ci_low`` and ``ci_high`` that of ``score``, in [0, 1].
+and timesteps. ``status`` is ``ok``, ``vacuous``, ``breaks``, ``holes``, ``apart`` or ``n/a``. ``headline`` marks the
+one row of each (cell, candidate, property) whose score is the property's verdict. ``value_low`` and ``value_high`` are
+the interval of ``value`` in its own units, ``ci_low`` and ``ci_high`` that of ``score``, in [0, 1].
 """
 
 POINT_COLUMNS = ("candidate", "image", "umap_1", "umap_2")
@@ -130,13 +131,13 @@ def finished_cells(study: Path) -> list[Path]:
     return folders
 
 
-def read_cell(folder: Path) -> pd.DataFrame:
-    """The tidy rows of one finished cell.
+def read_cell(folder: Path, name: str = "rows.parquet") -> pd.DataFrame:
+    """The tidy rows of one finished cell, of its measurement or of its injection.
 
     Raises:
         InputError: The file holds no tidy row.
     """
-    file = folder / "rows.parquet"
+    file = folder / name
     try:
         rows = pd.read_parquet(file)[list(COLUMNS)].astype(dict(COLUMNS))
         if rows.empty:
@@ -147,12 +148,15 @@ def read_cell(folder: Path) -> pd.DataFrame:
 
 
 def read_rows(study: Path) -> pd.DataFrame:
-    """The tidy rows of all finished cells of a study.
+    """The tidy rows of all finished cells of a study, those of injections among them.
 
     Raises:
         InputError: There is no finished cell, or a file holds no tidy rows.
     """
-    return pd.concat([read_cell(folder) for folder in finished_cells(study)], ignore_index=True)
+    folders = finished_cells(study)
+    tables = [read_cell(folder) for folder in folders]
+    tables += [read_cell(folder, INJECTION_ROWS) for folder in folders if (folder / INJECTION_ROWS).exists()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -238,6 +242,31 @@ def verdict_table(rows: pd.DataFrame) -> str:
     for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
         lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")
     return "\n".join(lines)
+
+
+def split_table(rows: pd.DataFrame) -> str:
+    """Strictness and breadth as text of at most 100 columns, a model a line; empty where nothing was injected.
+
+    Args:
+        rows: Tidy rows, see :data:`COLUMNS`.
+    """
+    lines = []
+    names = ("strictness", "strictness_layers", "breadth")
+    of_models = rows[rows["estimator"].isin(names) & (rows["property"] == "split")]
+    for cell, own in of_models.groupby("cell", sort=False):
+        first = own[own["phi"] == own["phi"].iloc[0]].set_index("estimator")
+        entries = [_number(first.loc[name]) for name in names]
+        lines.append("".join([f"  {cell:<34.34}", *(f"{entry:<22}" for entry in entries)]).rstrip())
+    if not lines:
+        return ""
+    head = "".join(f"{name:<22}" for name in ("strictness", "of layers", "breadth of layers")).rstrip()
+    return "\n".join(["strict or broad:", f"  {'':<34}{head}", *lines, ""])
+
+
+def _number(row: "pd.Series[Any]") -> str:
+    if math.isnan(row["value"]):
+        return "n/a"
+    return f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
 
 
 def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:

@@ -43,6 +43,7 @@ class Cell:
     Attributes:
         name: Of the directory.
         rows: Its tidy rows, at least one.
+        split: Tidy rows of the split of its work; ``None`` if nothing was injected.
         figures: Directory of its pictures.
         manifest: What training noted down; empty if it left nothing.
         measurement: What measuring noted down; empty if it left nothing.
@@ -51,6 +52,7 @@ class Cell:
 
     name: str
     rows: pd.DataFrame
+    split: pd.DataFrame | None
     figures: Path
     manifest: dict[str, Any]
     measurement: dict[str, Any]
@@ -179,7 +181,7 @@ def _steps(cell: Cell) -> dict[str, Any] | None:
         return None
     table = rows.pivot_table("score", "candidate", "timestep", sort=False)
     steps = sorted(table.columns)
-    return {"steps": steps, "lines": [(name, [own[t] for t in steps]) for name, own in table.iterrows()]}
+    return {"columns": steps, "lines": [(name, [own[t] for t in steps]) for name, own in table.iterrows()]}
 
 
 def _phis(cell: Cell) -> dict[str, Any] | None:

@@ -37,6 +37,9 @@ Array = NDArray[np.float64]
 MODEL = "model"
 """The candidate of a row that is about the whole model."""
 
+LAYER_SETS = ("all_but", "prefix", "suffix")
+"""Sets of layers that belong to one of them, see :func:`analysis.injection.layer_sets`."""
+
 MIXED, NO_ROLE = "mixed", "none"
 
 TWICE = 2.0

@@ -174,6 +174,41 @@ if (data.sweep.length) {
   drawSweep(names, paradigms);
 }
 
+// ---- how much of E each place carries, against its size and its depth
+
+function drawCarried(id, key, title, axis) {
+  const traces = data.frontier.map((model, i) => {
+    const shown = model.name.map((_, j) => j).filter((j) => model[key][j] !== null);
+    const color = PALETTE[i % PALETTE.length];
+    return {
+      name: model.label,
+      mode: key === "depth" ? "lines+markers" : "markers",
+      x: shown.map((j) => model[key][j]),
+      y: shown.map((j) => model.value[j]),
+      text: shown.map((j) => model.name[j]),
+      hovertemplate: "%{text}: %{y:.2f}<extra>%{fullData.name}</extra>",
+      error_y: { type: "data", symmetric: false, array: shown.map((j) => model.high[j] - model.value[j]), arrayminus: shown.map((j) => model.value[j] - model.low[j]), thickness: 1.2, width: 3 },
+      line: { color, width: 1.2 },
+      marker: { color, size: 8, symbol: shown.map((j) => `${SYMBOLS[i % SYMBOLS.length]}${model.exact[j] ? "-open" : ""}`) },
+    };
+  });
+  Plotly.react(id, traces, {
+    title: { text: title, font: { ...FONT, size: 14 }, x: 0.01, xanchor: "left" },
+    font: FONT,
+    margin: { l: 44, r: 10, t: 36, b: 70 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "#fff",
+    legend: { orientation: "h", y: -0.28 },
+    xaxis: { ...axis, gridcolor: "#eceeef", zeroline: false },
+    yaxis: { title: { text: "S₁" }, gridcolor: "#eceeef", zeroline: true, zerolinecolor: "#8b949c" },
+  }, { responsive: true, displayModeBar: false });
+}
+
+if (data.frontier.length) {
+  drawCarried("frontier", "size", "carried against size", { type: "log", title: { text: "values, relative to the picture’s", standoff: 6 } });
+  drawCarried("depth", "depth", "carried against depth", { title: { text: "relative depth", standoff: 6 } });
+}
+
 // ---- the map
 
 const THUMBNAIL = 96;

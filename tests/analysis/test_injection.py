@@ -8,6 +8,7 @@ from planted import Chain, Planted, TwoParts
 
 from analysis.injection import Injection, inject, injections, layer_sets, towards, windows
 from analysis.pairs import Pairs, draw_pairs, draw_role_pairs
+from analysis.split import LAYER_SETS
 from datamodules.base import Factor, FactorKind, Role, encode
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 
@@ -113,6 +114,7 @@ def test_batches_come_one_by_one(unet, shared):
 
 def test_sets_of_layers_belong_to_one_of_them():
     sets = layer_sets(["a", "b", "c"])
+    assert tuple(sets) == LAYER_SETS
     assert sets["all_but"] == {"a": ("b", "c"), "b": ("a", "c"), "c": ("a", "b")}
     assert sets["prefix"]["b"] == ("a", "b")
     assert sets["suffix"]["b"] == ("b", "c")
@@ -153,7 +155,8 @@ def test_without_an_encoded_condition_there_are_no_role_pairs():
 
 class Noisy(Planted):
     def __init__(self, *kinds):
-        self.candidates = {name: LatentCandidate(name, kind, (2,), Path.LERP) for name, kind in zip("zu", kinds, strict=True)}
+        of = zip("zu", kinds, strict=True)
+        self.candidates = {name: LatentCandidate(name, kind, (2,), Path.LERP) for name, kind in of}
 
     def generate(self, inputs, *, record=(), edits=None):
         return Generation(self.image(inputs["z"], inputs["u"]))

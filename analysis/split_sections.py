@@ -1,0 +1,108 @@
+"""What a study's page shows of how models split their work, as plain values."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.dissect import INPUTS
+from analysis.figures import ROLES, labels_of, role_matrix
+from analysis.injection import THIRDS
+from analysis.measures import JOINT
+from analysis.pairs import ALL
+from analysis.pictures import Album
+from analysis.sections import Cell, plain
+from analysis.split import LAYER_SETS, MODEL
+
+WINDOWS = (ALL, *THIRDS)
+SUMMARY = ("strictness", "strictness_layers", "breadth")
+SHOWN = (INPUTS, ALL, *ROLES)
+"""What O and E differ in, in the order in which the page shows it."""
+
+
+def split_section(cell: Cell, album: Album) -> dict[str, Any] | None:
+    """Of one cell; ``None`` if nothing was injected."""
+    if cell.split is None:
+        return None
+    rows = cell.split[cell.split["phi"] == cell.split["phi"].iloc[0]]
+    names = [str(name) for name in dict.fromkeys(rows.loc[rows["candidate"] != MODEL, "candidate"])]
+    files = {differs: cell.figures / f"injection.{differs}" for differs in SHOWN}
+    return {
+        "networks": [(d, album.add(file.with_name(f"{file.name}.png"))) for d, file in files.items()],
+        "pairs": [(d, album.add(file.with_name(f"{file.name}.pairs.png"))) for d, file in files.items()],
+        "roles": _roles(rows, names),
+        "sets": _by(rows, "layers", ("alone", *LAYER_SETS), (rows["window"] == ALL)),
+        "steps": _by(rows, "timestep", sorted(set(rows["timestep"]) - {JOINT}), (rows["window"] == "step")),
+    }
+
+
+def _roles(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """S_1 of each candidate by window and role, and its role over all steps."""
+    matrices = {window: role_matrix(rows, names, window) for window in WINDOWS}
+    windows = [window for window, matrix in matrices.items() if matrix.notna().any(axis=None)]
+    roles = list(matrices[ALL].index)
+    labels = labels_of(rows)
+    lines = [
+        (name, labels.get(name, ""), [float(matrices[window].loc[role, name]) for window in windows for role in roles])
+        for name in names
+    ]
+    return {"windows": windows, "roles": roles, "lines": lines}
+
+
+def _by(rows: pd.DataFrame, column: str, values: Sequence[Any], chosen: "pd.Series[bool]") -> dict[str, Any] | None:
+    """S_1 in φ of pairs that differ in all, a column for each of ``values``; ``None`` if there is only one."""
+    own = rows[chosen & (rows["estimator"] == "S_1") & (rows["target"] == ALL) & (rows["differs"] == ALL)]
+    # An input is no layer.
+    own = own[(own["view"] == "") & ~own["kind"].isin(("prior", "code", "noise", "condition"))]
+    table = own.pivot_table("value", "candidate", column, sort=False)
+    columns = [value for value in values if value in table.columns]
+    if len(columns) < 2:
+        return None
+    return {"columns": columns, "lines": [(name, [own_row[c] for c in columns]) for name, own_row in table.iterrows()]}
+
+
+def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Strictness and breadth of each model that was injected."""
+    found = []
+    for cell in cells:
+        if cell.split is None:
+            continue
+        own = cell.split[(cell.split["phi"] == cell.split["phi"].iloc[0]) & (cell.split["candidate"] == MODEL)]
+        by_name = own.set_index("estimator")
+        entries = {
+            name: {key: by_name.loc[name, key] for key in ("value", "value_low", "value_high", "ceiling", "reason")}
+            for name in SUMMARY
+        }
+        found.append({"label": cell.label, **entries})
+    return found
+
+
+def frontier(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """S_1 of every single candidate against its size relative to the image, model by model."""
+    found = []
+    for cell in cells:
+        if cell.split is None:
+            continue
+        rows = cell.split[cell.split["phi"] == cell.split["phi"].iloc[0]]
+        sizes = rows[rows["estimator"] == "size"].set_index("candidate")["value"]
+        own = rows[(rows["estimator"] == "S_1") & (rows["target"] == ALL) & (rows["view"] == "")]
+        own = own[(own["differs"] == ALL) & (own["layers"] == "alone") & (own["window"] == ALL)]
+        own = own[own["candidate"].isin(sizes.index)].drop_duplicates("candidate")
+        layers = [
+            name for name, kind in zip(own["candidate"], own["kind"], strict=True) if kind in ("activation", "skip")
+        ]
+        depth = {name: i / max(1, len(layers) - 1) for i, name in enumerate(layers)}
+        found.append(
+            {
+                "label": cell.label,
+                "name": list(own["candidate"]),
+                "size": [plain(float(sizes[name])) for name in own["candidate"]],
+                "depth": [plain(depth.get(name, math.nan)) for name in own["candidate"]],
+                "value": [plain(value) for value in own["value"]],
+                "low": [plain(value) for value in own["value_low"]],
+                "high": [plain(value) for value in own["value_high"]],
+                "exact": [reason != "" for reason in own["reason"]],
+            }
+        )
+    return found
