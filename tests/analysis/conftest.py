@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.calibration import verdict
-from analysis.results import COLUMNS, PROPERTIES, THUMBNAIL_COLUMNS, write_rows
+from analysis.results import (
+    COLUMNS,
+    INJECTION_ROWS,
+    PROPERTIES,
+    THUMBNAIL_COLUMNS,
+    blank_row,
+    injected,
+    write_rows,
+)
 
 CANDIDATES = {
     "gan": {"z": "prior"} | {f"stage.{i}": "activation" for i in range(4)},
@@ -97,13 +105,46 @@ def tidy_rows(cell: str, paradigm: str, bottleneck: int, seed: int, rng: np.rand
                     {"cell": cell, "paradigm": paradigm, "data": "shapes", "bottleneck": bottleneck}
                     | {"candidate": candidate, "kind": kind, "property": name, "estimator": estimator}
                     | {"phi": "labeller", "view": "pca" if estimator == "probe" else "", "timestep": -1}
-                    | {"p_adjusted": float("nan"), "p_max": float("nan")}
+                    | {"p_adjusted": float("nan"), "p_max": float("nan"), "strength": 1.0}
+                    | {"differs": "all", "layers": "alone", "window": "all"}
                     | {"value_low": value - 0.1, "value_high": value + 0.1}
                     | {"target": target, "protocol": protocol, "value": value, "null": null, "ceiling": ceiling}
                     | {"score": score, "ci_low": low, "ci_high": high, "p_value": 0.005 if i % 2 else float("nan")}
                     | {"n": 192, "seed": seed, "status": status, "reason": reason, "headline": i == 0}
                     | {"verdict": verdict(score, float(low), float(high))}
                 )
+    return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+def split_rows(cell: str, paradigm: str, bottleneck: int, seed: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Rows of how one cell splits its work, with invented numbers of every kind that the page has to show."""
+    rows: list[dict[str, object]] = []
+    cell_of = {"cell": cell, "paradigm": paradigm, "data": "shapes", "bottleneck": bottleneck}
+    common = cell_of | {"phi": "labeller", "n": 48, "seed": seed, "property": "split", "status": "ok"}
+
+    def add(value: float, **known: object) -> None:
+        numbers = {"value": value, "value_low": value - 0.05, "value_high": value + 0.05}
+        rows.append(blank_row(**common, **numbers, **known))
+
+    inputs = {"prior", "code", "noise", "condition"}
+    for name, kind in CANDIDATES[paradigm].items():
+        about = {"candidate": name, "kind": kind}
+        add(float(rng.uniform(0.01, 30)), estimator="size", **about)
+        add(0.5, estimator="role", target="structure", layers="alone", window="all", **about)
+        stepwise = paradigm == "diffusion" and kind not in inputs
+        for window in ("all", "early", "middle", "late") if stepwise else ("all",):
+            add(float(rng.uniform(0, 1)), estimator="S_1", **about, **injected("shared", window=window))
+            for role in ("structure", "content", "surface"):
+                how = injected("shared", window=window)
+                add(float(rng.uniform(0, 1)), estimator="S_1", **about, **(how | {"differs": role}))
+                add(float(rng.uniform(0, 1)), estimator="S_1", **about, **how, target=role)
+        for step in range(3) if stepwise else ():
+            how = injected("shared", window="step")
+            add(float(rng.uniform(0, 1)), estimator="S_1", **about, **how, timestep=step)
+        for layers in ("all_but", "prefix", "suffix") if kind not in inputs else ():
+            add(float(rng.uniform(0, 1)), estimator="S_1", **about, **injected("shared", layers=layers))
+    for estimator in ("strictness", "strictness_layers", "breadth"):
+        add(float(rng.uniform(0, 1)), estimator=estimator, candidate="model", reason="at z, 0.01 of the image")
     return pd.DataFrame(rows)[list(COLUMNS)]
 
 
@@ -114,6 +155,7 @@ def write_cell(folder: Path, paradigm: str, bottleneck: int = 64, seed: int = 0,
     figures.mkdir(parents=True)
     blur = {"gan": 0.02, "vae": 0.05, "diffusion": 0.01}[paradigm]
     write_rows(tidy_rows(folder.name, paradigm, bottleneck, seed, rng), folder / "rows.parquet")
+    write_rows(split_rows(folder.name, paradigm, bottleneck, seed, rng), folder / INJECTION_ROWS)
     manifest = {
         "cell": folder.name,
         "paradigm": paradigm,
@@ -145,6 +187,8 @@ def write_cell(folder: Path, paradigm: str, bottleneck: int = 64, seed: int = 0,
     save(draw(factors, blur), THUMBNAIL_COLUMNS, figures / "thumbnails.png")
     save(draw(random_factors(64, np.random.default_rng(0)), 0.005), 8, figures / "real.png")
     save(draw(random_factors(64, rng), blur), 8, figures / "samples.png")
+    save(draw(random_factors(6, rng), blur), 6, figures / "injection.all.png")
+    save(draw(random_factors(24, rng), blur), 6, figures / "injection.all.pairs.png")
     if paradigm == "vae":
         pair = np.repeat(random_factors(32, rng), 2, axis=0)
         sharp, soft = draw(pair, 0.005), draw(pair, blur)

@@ -169,6 +169,46 @@ class Chain(Planted):
         return Generation(render((value + 1) / 2), {name: values[name] for name in record})
 
 
+class Relay(Planted):
+    """Three sampling steps: the first decides the place, the last the tint, each in a layer of its own.
+
+    ``out`` is the last block, after which nothing else enters.
+    """
+
+    candidates: ClassVar = {
+        name: LatentCandidate(name, kind, shape, Path.LERP)
+        for name, kind, shape in (
+            ("x_T", Kind.NOISE, (2,)),
+            ("condition", Kind.CONDITION, (3,)),
+            ("layout", Kind.ACTIVATION, (3, 2)),
+            ("colour", Kind.ACTIVATION, (3, 1)),
+            ("out", Kind.ACTIVATION, (3, 3)),
+        )
+    }
+
+    def draw(self, n, generator):
+        return {
+            "x_T": torch.rand(n, 2, generator=generator),
+            "condition": 2 * torch.rand(n, 3, generator=generator) - 1,
+        }
+
+    def generate(self, inputs, *, record=(), edits=None):
+        values = {name: [] for name in ("layout", "colour", "out")}
+        state = torch.cat([inputs["x_T"], torch.full_like(inputs["x_T"][:, :1], 0.5)], dim=1)
+
+        def act(name, value, step):
+            values[name].append((edits or {}).get(name, lambda x, step: x)(value.clone(), step))
+            return values[name][-1]
+
+        for step in range(3):
+            layout = act("layout", (inputs["condition"][:, :2] + 1) / 2, step)
+            colour = act("colour", (inputs["condition"][:, 2:] + 1) / 2, step)
+            place = 0.9 * layout + 0.1 * inputs["x_T"] if step == 0 else state[:, :2]
+            state = act("out", torch.cat([place, colour if step == 2 else state[:, 2:]], dim=1), step)
+        recorded = {name: torch.stack(steps, dim=1) for name, steps in values.items()} | dict(inputs)
+        return Generation(render(state[:, :2], state[:, 2:]), {name: recorded[name] for name in record})
+
+
 @dataclass(frozen=True)
 class Case:
     """A planted generator and what must come out.
@@ -177,6 +217,7 @@ class Case:
         model: The generator.
         verdicts: Verdicts that are right, such as ``"V"`` or ``"~X"``, by candidate and property.
         rows: The same of rows that are no headline, by candidate, estimator and target.
+        split: Roles that are right by candidate and window; verdicts on the model by ``model`` and estimator.
         tinted: Whether the world has colours.
         times: How many times as many pairs it takes: an S_1 of 0 has an interval of ±.15 at 256.
     """
@@ -184,6 +225,7 @@ class Case:
     model: Planted
     verdicts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     rows: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    split: Mapping[tuple[str, str], str] = field(default_factory=dict)
     tinted: bool = False
     times: int = 1
 
@@ -203,7 +245,11 @@ def of(candidate, **verdicts):
 
 NOT_V = "~X"
 PLANTED: Mapping[str, Case] = {
-    "renderer": Case(Planted(), of("z", density="V", smoothness="V", organization="V", relevance="V")),
+    "renderer": Case(
+        Planted(),
+        of("z", density="V", smoothness="V", organization="V", relevance="V"),
+        split={("z", "all"): "content", ("u", "all"): "none", ("model", "strictness"): "V"},
+    ),
     "ignored input": Case(Planted(), of("u", relevance="X", smoothness="n/a", organization="X")),
     "hash": Case(Hash(), of("z", density="V", smoothness="X", organization="X", relevance="V")),
     "support with holes": Case(Holes(), of("z", density=NOT_V)),
@@ -218,21 +264,42 @@ PLANTED: Mapping[str, Case] = {
             ("u", "S_T", "structure"): "X",
             ("u", "S_T", "surface"): "V",
         },
+        {("z", "all"): "structure", ("u", "all"): "surface"},
         tinted=True,
     ),
     "redundant pair": Case(
         Chain(),
         of("stage.0", relevance="V") | of("stage.1", relevance="V"),
         {("stage.0", "S_1", "all"): "V", ("stage.1", "S_1", "all"): "V"},
+        {("stage.0", "all"): "content", ("stage.1", "all"): "content", ("model", "strictness"): "V"},
     ),
     "parity pair": Case(
         Parity(),
         of("z", relevance="V") | of("u", relevance="V"),
         {("z", "S_1", "all"): "X", ("u", "S_1", "all"): "X"},
+        {("z", "all"): "none", ("u", "all"): "none", ("model", "strictness"): "X"},
         times=4,
     ),
     "dog, astronaut, room": Case(Room(), of("z", density="V", organization=NOT_V, relevance="V")),
     "smooth, not organized": Case(Winding(), of("z", smoothness="V", organization="X", relevance="V")),
     "organized, not dense": Case(Ghosts(), of("z", density="X", organization="V", relevance="V")),
+    "place first, colour last": Case(
+        Relay(),
+        of("condition", relevance="V"),
+        {("out", "S_1", "all"): "V"},
+        {
+            ("layout", "all"): "structure",
+            ("layout", "early"): "structure",
+            ("layout", "middle"): "none",
+            ("layout", "late"): "none",
+            ("colour", "all"): "surface",
+            ("colour", "early"): "none",
+            ("colour", "middle"): "none",
+            ("colour", "late"): "surface",
+            ("out", "all"): "mixed",
+            ("model", "strictness"): "V",
+        },
+        tinted=True,
+    ),
     "constant": Case(Constant(), of("z", relevance="n/a", smoothness="n/a")),
 }

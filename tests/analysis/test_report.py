@@ -88,6 +88,34 @@ def test_each_verdict_stands_in_the_table_with_its_evidence(demo_study: Path) ->
         assert panel["picture"] in page.data["pictures"]
 
 
+def test_the_page_shows_how_each_model_splits_its_work(demo_study: Path) -> None:
+    page = Page(build_report(demo_study))
+    assert {model["label"] for model in page.data["frontier"]} == {"gan", "vae", "diffusion"}
+    (diffusion,) = (model for model in page.data["frontier"] if model["label"] == "diffusion")
+    split = pd.read_parquet(demo_study / "cells" / "diffusion" / "injection.parquet")
+    own = split[(split["estimator"] == "S_1") & (split["layers"] == "alone") & (split["window"] == "all")]
+    own = own[(own["target"] == "all") & (own["differs"] == "all")].set_index("candidate")["value"]
+    found = dict(zip(diffusion["name"], diffusion["value"], strict=True))
+    assert found == pytest.approx(own.to_dict(), rel=1e-3)
+    sizes = split[split["estimator"] == "size"].set_index("candidate")["value"]
+    assert dict(zip(diffusion["name"], diffusion["size"], strict=True)) == pytest.approx(sizes.to_dict(), rel=1e-3)
+    depth = dict(zip(diffusion["name"], diffusion["depth"], strict=True))
+    assert (depth["x_T"], depth["down.0"], depth["up.3"]) == (None, 0, 1)
+    labels = {str(attrs["aria-label"]) for _tag, attrs in page.elements if attrs.get("aria-label")}
+    for name in ("gan", "vae", "diffusion"):
+        assert {f"Roles, {name}", f"Injection, {name}, all", f"Sets of layers, {name}"} <= labels
+    assert "Single steps, diffusion" in labels
+    assert "Single steps, gan" not in labels
+
+
+def test_a_study_without_injections_says_nothing_of_them(add_cell: Callable[..., None], tmp_path: Path) -> None:
+    add_cell(tmp_path / "cells" / "gan", "gan")
+    (tmp_path / "cells" / "gan" / "injection.parquet").unlink()
+    page = Page(build_report(tmp_path))
+    assert page.data["frontier"] == []
+    assert "Strict or broad" not in page.text
+
+
 def test_the_page_needs_no_other_file_and_stays_small(demo_study: Path) -> None:
     file = build_report(demo_study)
     page = Page(file)

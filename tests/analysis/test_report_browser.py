@@ -80,6 +80,15 @@ def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_
     opened.clean()
 
 
+def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_study: Path) -> None:
+    opened = visit(demo_study)
+    page = opened.page
+    assert page.locator("#frontier .points path").count() == 5 + 5 + 19
+    assert page.locator("#depth .points path").count() == 4 + 4 + 17
+    assert page.locator("#split .drawn img").first.is_visible()
+    opened.clean()
+
+
 def test_hovering_shows_the_picture_of_that_point(visit: Open, demo_study: Path) -> None:
     opened = visit(demo_study)
     page = opened.page

@@ -60,6 +60,33 @@ def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
     assert page.exists()
 
 
+def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
+    directory, _found = study
+    copy = tmp_path / "runs" / "demo"
+    shutil.copytree(directory / "runs" / "demo", copy)
+    few = ("injection.n=8", "phi.labeller.epochs=1", "threads=1")
+    (cell,) = (copy / "cells").iterdir()
+    found = run(directory, "analysis.inject", f"run={cell}", *few)
+    assert found.returncode == 0, found.stderr[-2000:]
+    rows = pd.read_parquet(cell / "injection.parquet")
+    assert set(rows["candidate"]) == {"mu", "model", *(f"stage.{i}" for i in range(4))}
+    assert (cell / "figures" / "injection.all.svg").read_text().startswith("<?xml")
+    settings = ("hydra.sweeper.params.paradigm=vae", f"dir={copy}", *TINY, *few[:1])
+    again = run(directory, "analysis.study", "study=injection", *settings)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "already measured" in again.stdout
+    assert "already injected" in again.stdout
+    assert "strict or broad:" in again.stdout
+    assert "Strict or broad" in (copy / "report" / "index.html").read_text()
+    _run, history, _summary = next(
+        found for found in map(read_run, cell.glob("wandb/offline-run-*/*.wandb")) if found[0].job_type == "inject"
+    )
+    assert {"injection/nrows", "figures/injection.all/path", "figures/injection.roles/path"} <= history.keys()
+    wrong = run(directory, "analysis.inject", f"run={cell}", "injection.n=2")
+    assert (wrong.returncode, wrong.stderr.count("Traceback")) == (2, 0)
+    assert "n=2 must be at least 8" in wrong.stderr.splitlines()[-1]
+
+
 def test_measuring_again_gives_the_same_rows(study):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()

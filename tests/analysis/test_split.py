@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+import torch
+from planted import PLANTED, Chain, Hash, Relay, TwoParts, phi
+
+from analysis.calibration import max_statistic
+from analysis.dissect import Extent, dissect, split_model, steps_of
+from analysis.relevance import effects
+from analysis.results import COLUMNS, split_table
+from analysis.space import Space
+from analysis.split import LAYER_SETS, MODEL, participation_ratio, permuted_sufficiency, role_of, squared
+from analysis.subject import Factors
+from analysis.validate import right, split
+
+RNG = np.random.default_rng(0)
+
+
+def about(mean, spread=0.02):
+    return mean, RNG.normal(mean, spread, size=1000)
+
+
+def test_participation_counts_the_parts_that_work():
+    assert participation_ratio(np.array([1.0, 0, 0, 0])) == 1
+    assert participation_ratio(np.full(7, 0.3)) == pytest.approx(7)
+    two = np.array([[0.2, 0.6, 0.0], [0.0, 1.0, 1.0]])
+    assert participation_ratio(two) == pytest.approx([0.64 / 0.4, 2])
+    assert participation_ratio(5 * two[:, ::-1]) == pytest.approx(participation_ratio(two))
+    assert np.isnan(participation_ratio(np.zeros(3)))
+    with pytest.raises(ValueError, match="effects must not be negative"):
+        participation_ratio(np.array([-0.1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("carried", "role"),
+    [
+        ({"structure": 0.9, "content": 0.1, "surface": 0.0}, "structure"),
+        ({"structure": 0.9, "content": 0.1, "surface": -2.0}, "structure"),
+        ({"structure": 0.9, "content": 0.6, "surface": 0.0}, "mixed"),
+        ({"structure": 0.1, "content": 0.0, "surface": 0.15}, "none"),
+        ({"structure": 0.5}, "structure"),
+    ],
+)
+def test_a_role_is_carried_at_least_twice_as_much_as_any_other(carried, role):
+    assert role_of({name: about(value) for name, value in carried.items()})[0] == role
+
+
+def test_a_role_that_is_not_certain_is_none():
+    assert role_of({"structure": about(0.3, 0.2), "surface": about(0.0)}) == ("none", "structure")
+
+
+def test_squared_distances_are_those_of_single_injections():
+    values = RNG.normal(size=(40, 5, 6))
+    found = squared(values)
+    assert found.shape == (40, 3, 3)
+    for p in range(3):
+        expected = effects(values[:, 0], values[:, 1], values[:, 2 + p])
+        mean = found[:, p].mean(0)
+        assert mean[1] / mean[0] == pytest.approx(expected["S_T"])
+        assert 1 - mean[2] / mean[0] == pytest.approx(expected["S_1"])
+
+
+def test_what_chance_gives_is_0_for_an_image_that_is_not_touched_and_low_for_another():
+    o, e, other = RNG.normal(size=(3, 200, 8))
+    by_chance = permuted_sufficiency(np.stack([o, e, o, e, other], axis=1), 0)
+    assert by_chance.shape == (3, 200)
+    # O itself is as far from any E as it is; E's own image is another's E.
+    assert by_chance[0] == pytest.approx(np.zeros(200), abs=1e-12)
+    assert by_chance[1].mean() == pytest.approx(0, abs=0.05)
+    assert by_chance[2].mean() == pytest.approx(0, abs=0.05)
+
+
+def test_steps_are_those_at_which_a_layer_acts():
+    relay, chain = Relay(), Chain()
+    generator = torch.Generator().manual_seed(0)
+    assert steps_of(relay, relay.draw(1, generator), ["layout", "out"]) == {"layout": 3, "out": 3}
+    assert steps_of(chain, chain.draw(1, generator), ["stage.0"]) == {"stage.0": 0}
+
+
+@pytest.mark.parametrize("name", [name for name, case in PLANTED.items() if case.split])
+def test_planted_generators_get_their_roles_and_strictness(name):
+    found = list(split(PLANTED[name], phi, 64, 0))
+    assert found
+    assert {what: got for what, _expected, got in found} == {
+        what: got if got in right(expected) else expected for what, expected, got in found
+    }
+
+
+@pytest.fixture(scope="module")
+def relay():
+    images, factors = PLANTED["place first, colour last"].real
+    return split_model(Relay(), phi, images=images, factors=factors, extent=Extent(n=32))
+
+
+def test_rows_are_tidy_and_name_their_protocol(relay):
+    assert list(relay.columns) == list(COLUMNS)
+    assert set(relay["property"]) == {"split"}
+    injected = relay[relay["estimator"].isin(("S_T", "S_1"))]
+    inputs = injected["candidate"].isin(("x_T", "condition"))
+    assert set(injected.loc[inputs, "protocol"]) == {"independent"}
+    assert set(injected.loc[~inputs, "protocol"]) == {"shared"}
+    assert set(injected["differs"]) == {"all", "structure", "surface"}
+    assert set(injected["layers"]) == {"alone", *LAYER_SETS}
+    assert set(injected["window"]) == {"all", "early", "middle", "late", "step"}
+    assert (injected["value_low"] <= injected["value"]).all()
+    assert (injected["value"] <= injected["value_high"]).all()
+
+
+def value(rows, candidate, **of):
+    chosen = {"estimator": "S_1", "target": "all", "differs": "all", "layers": "alone", "window": "all"} | of
+    for column, wanted in chosen.items():
+        rows = rows[rows[column] == wanted]
+    (found,) = rows.loc[rows["candidate"] == candidate, "value"]
+    return found
+
+
+def test_single_steps_say_when_a_layer_works(relay):
+    at = [value(relay, "layout", window="step", timestep=step) for step in range(3)]
+    assert at[0] == pytest.approx(value(relay, "layout"))
+    assert at[1:] == [0, 0]
+
+
+def test_sets_of_layers_complete_one_another(relay):
+    assert value(relay, "out") == value(relay, "layout", layers="suffix") == 1
+    # Without the last block, place and colour are all that O and E differ in.
+    assert value(relay, "out", layers="all_but") == pytest.approx(1)
+    assert value(relay, "layout", layers="prefix") == value(relay, "layout")
+    assert value(relay, "colour", layers="prefix") == pytest.approx(1)
+
+
+def test_pairs_that_differ_in_one_role_are_carried_by_its_layer(relay):
+    assert value(relay, "layout", differs="structure") == pytest.approx(1)
+    assert value(relay, "layout", differs="surface") == pytest.approx(0)
+    assert value(relay, "colour", differs="surface") == pytest.approx(1)
+    read = relay[(relay["differs"] == "structure") & relay["estimator"].isin(("S_T", "S_1"))]
+    assert set(read["target"]) == {"all", "structure", "x", "y"}
+
+
+def test_the_last_block_counts_neither_for_strictness_nor_for_breadth(relay):
+    of_model = relay[relay["candidate"] == MODEL].set_index("estimator")
+    assert of_model.loc["strictness_layers", "reason"].startswith("at layout")
+    assert of_model.loc["breadth", "reason"] == "of 2 layers"
+    assert 1 < of_model.loc["breadth", "value"] < 2
+    assert (relay.loc[relay["candidate"] == "out", "reason"] == "gives E exactly").any()
+
+
+def test_a_feed_forward_generator_is_strict_and_has_one_path():
+    rows = split_model(Chain(), phi, images=PLANTED["redundant pair"].real[0], extent=Extent(n=32))
+    of_model = rows[rows["candidate"] == MODEL].set_index("estimator")
+    assert of_model.loc["strictness", ["value", "value_low", "value_high"]].tolist() == [1, 1, 1]
+    assert of_model.loc["breadth", "value"] == 1
+    assert "one path" in of_model.loc["breadth", "reason"]
+    assert "strict or broad:" in split_table(rows)
+    assert split_table(rows[:0]) == ""
+
+
+def test_without_factors_roles_are_told_by_how_images_look():
+    images, _factors = PLANTED["two parts"].real
+    rows = split_model(TwoParts(), phi, images=images, extent=Extent(n=64))
+    roles = rows[rows["estimator"] == "role"].set_index("candidate")["target"]
+    assert roles["u"] == "surface"
+    assert set(rows["view"]) == {"", "ssim", "edges", "colours", "texture", "style"}
+    assert value(rows, "z", target="structure", view="edges") > 0.9
+    assert value(rows, "u", target="structure", view="edges") < 0.1
+    assert value(rows, "u", target="surface", view="colours") > value(rows, "z", target="surface", view="colours")
+
+
+def test_nothing_inside_is_said_so():
+    rows = split_model(Hash(), phi, extent=Extent(n=16))
+    of_model = rows[rows["candidate"] == MODEL].set_index("estimator")
+    assert of_model.loc["breadth", "reason"] == "nothing lies inside that could be injected"
+    assert np.isnan(of_model.loc["strictness_layers", "value"])
+
+
+def test_chance_reaches_what_is_found_in_one_run_of_twenty_at_most():
+    """Under a null, where an injected image is an unrelated one, the best of several layers is found rarely."""
+    found = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(size=(40, 8, 5))
+        distances = squared(values).mean(0)
+        found += max_statistic(1 - distances[:, 2] / distances[:, 0], permuted_sufficiency(values, seed)).min() < 0.05
+    assert found <= 5
+
+
+def test_pictures_show_o_e_and_each_layer():
+    images, factors = PLANTED["place first, colour last"].real
+    space = Space("phi", phi, images, Factors.of(factors))
+    found = dissect(Relay(), [space], torch.Generator().manual_seed(0), factors=Factors.of(factors), extent=Extent(n=8))
+    assert {key: tuple(x.shape[:2]) for key, x in found.pictures.items()} == {
+        "inputs": (4, 4),
+        "all": (4, 5),
+        "structure": (4, 5),
+        "surface": (4, 5),
+    }
+    assert torch.equal(found.pictures["all"][:, 4], found.pictures["all"][:, 1])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"), [({"n": 7}, "n=7"), ({"strength": 0}, "strength=0"), ({"rows": 2}, "rows=2")]
+)
+def test_numbers_out_of_range_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        Extent(**setting)
+
+
+def test_half_the_strength_carries_half():
+    case = PLANTED["place first, colour last"]
+    images, factors = case.real
+    half = split_model(Relay(), phi, images=images, factors=factors, extent=Extent(n=32, strength=0.5))
+    assert set(half.loc[half["estimator"] == "S_1", "strength"]) == {0.5}
+    # Half of the way leaves half of the distance, a quarter of its square.
+    assert value(half, "colour", differs="surface") == pytest.approx(0.75, abs=0.05)
