@@ -126,8 +126,8 @@ class Denoiser(nn.Module):
         down, mid, up = list(self.unet.down_blocks), self.unet.mid_block, list(self.unet.up_blocks)
         sites = {}
         for i, following in enumerate([*down[1:], mid]):
-            sites[f"down.{i}"] = Site(following, "hidden_states")
-        sites["h"] = Site(mid.squeeze)
+            sites[f"down.{i}"] = Site(following, "hidden_states", groups=self._groups)
+        sites["h"] = Site(mid.squeeze, groups=self._groups)
         total = sum(len(block.resnets) for block in up)
         named: dict[str, Sequence[int]] = {"all": range(total), "none": ()}
         kept = set(named.get(skips, (-1,)) if isinstance(skips, str) else skips)
@@ -138,10 +138,10 @@ class Denoiser(nn.Module):
             first = last - len(block.resnets)
             for j in range(first, last):
                 if j in kept:
-                    sites[f"skip.{j}"] = Site(block, "res_hidden_states_tuple", j - first)
+                    sites[f"skip.{j}"] = Site(block, "res_hidden_states_tuple", j - first, self._groups)
                 else:
                     intercept(Site(block, "res_hidden_states_tuple", j - first), torch.zeros_like)
-            sites[f"up.{i}"] = Site(block)
+            sites[f"up.{i}"] = Site(block, groups=self._groups)
             last = first
         return sites
 
@@ -152,7 +152,7 @@ class Denoiser(nn.Module):
             shape = (self.condition_width,)
             candidates["condition"] = LatentCandidate("condition", Kind.CONDITION, shape, Path.LERP)
         inputs = self.draw(1, torch.Generator())
-        with tapped(self.sites, inputs, record=self.sites, edits=None, groups=self._groups) as values:
+        with tapped(self.sites, inputs, record=self.sites, edits=None) as values:
             self._velocity(inputs["x_T"], torch.tensor(0), inputs.get("condition"))
         for name in self.sites:
             shape = (self.sampler_steps, *values[name].shape[1:])
@@ -203,7 +203,7 @@ class Denoiser(nn.Module):
         self, inputs: Inputs, *, record: Collection[str] = (), edits: Mapping[str, Edit] | None = None
     ) -> Generation:
         """Run DDIM with η = 0 from ``inputs``; see :class:`paradigms.contract.GenerativeModel`."""
-        with tapped(self.sites, inputs, record=record, edits=edits, stepwise=True, groups=self._groups) as values:
+        with tapped(self.sites, inputs, record=record, edits=edits, stepwise=True) as values:
             *_states, images = self._run(inputs, inputs["x_T"], 0)
         return Generation(images.clamp(-1, 1), values)
 
@@ -218,7 +218,7 @@ class Denoiser(nn.Module):
         self, inputs: Inputs, state: Tensor, step: int, *, edits: Mapping[str, Edit] | None = None
     ) -> Generation:
         """Go on from x_t (N, C, H, W) before ``step``; see :class:`paradigms.contract.Resumable`."""
-        with tapped(self.sites, inputs, record=(), edits=edits, groups=self._groups, first_step=step):
+        with tapped(self.sites, inputs, record=(), edits=edits, first_step=step):
             *_states, images = self._run(inputs, state, step)
         return Generation(images.clamp(-1, 1))
 

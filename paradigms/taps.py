@@ -20,28 +20,33 @@ class Site:
     Attributes:
         module: The module to hook.
         argument: Name of the argument of ``module.forward``; ``None`` means its output.
-        index: Position inside the argument, where that is a tuple of tensors.
+        index: Position inside the output or the argument, where that is a tuple.
+        groups: Copies of the batch that pass, stacked in the first dimension.
+        once: Whether a generation passes here once, also where the network runs once per timestep.
     """
 
     module: nn.Module
     argument: str | None = None
     index: int | None = None
+    groups: int = 1
+    once: bool = False
 
 
-def intercept(site: Site, replace: Callable[[Tensor], Tensor]) -> RemovableHandle:
+def intercept(site: Site, replace: Callable[[Any], Any]) -> RemovableHandle:
     """Put ``replace(activation)`` in the place of each activation that passes ``site``, until the handle is removed."""
+    index = site.index
+
+    def replaced(value: Any) -> Any:
+        return replace(value) if index is None else (*value[:index], replace(value[index]), *value[index + 1 :])
+
     if site.argument is None:
-        return site.module.register_forward_hook(lambda _module, _args, output: replace(output))
-    argument, index = site.argument, site.index
+        return site.module.register_forward_hook(lambda _module, _args, output: replaced(output))
+    argument = site.argument
     signature = inspect.signature(site.module.forward)
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         bound = signature.bind(*args, **kwargs)
-        value = bound.arguments[argument]
-        if index is None:
-            bound.arguments[argument] = replace(value)
-        else:
-            bound.arguments[argument] = (*value[:index], replace(value[index]), *value[index + 1 :])
+        bound.arguments[argument] = replaced(bound.arguments[argument])
         return bound.args, bound.kwargs
 
     return site.module.register_forward_pre_hook(before, with_kwargs=True)
@@ -85,7 +90,6 @@ def tapped(
     record: Collection[str],
     edits: Mapping[str, Edit] | None,
     stepwise: bool = False,
-    groups: int = 1,
     first_step: int = 0,
 ) -> Iterator[dict[str, Tensor]]:
     """Record and edit at ``sites`` while the body runs; the recorded values are in the yielded dict afterwards.
@@ -95,8 +99,8 @@ def tapped(
         inputs: The inputs of the generation; recording one of them returns it as it is.
         record: Names of the candidates to record.
         edits: Edits by candidate name.
-        stepwise: Whether the network runs once per timestep: values then are (N, T, …), else (N, …).
-        groups: Copies of the batch that the network sees, stacked in its first dimension.
+        stepwise: Whether the network runs once per timestep: values of sites that it does not pass once are (N, T, …)
+            then, else (N, …).
         first_step: Number of the step at which the body starts.
 
     Raises:
@@ -110,7 +114,7 @@ def tapped(
         if name in inputs:
             raise ValueError(f"{name!r} is an input: replace inputs[{name!r}] instead of editing it")
     taps = {
-        name: _Tap(name, edits.get(name), name in record, groups, first_step)
+        name: _Tap(name, edits.get(name), name in record, sites[name].groups, first_step)
         for name in sites
         if name in record or name in edits
     }
@@ -122,7 +126,7 @@ def tapped(
     for name in record:
         if name in inputs:
             values[name] = inputs[name]
-        elif stepwise:
+        elif stepwise and not sites[name].once:
             values[name] = torch.stack(taps[name].values, dim=1)
         else:
             (values[name],) = taps[name].values
