@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import blas, lapack
 
 from analysis.calibration import ABSENT, Estimate, about, bootstrap, greater, halves
 from analysis.measures import Finding, measure
@@ -124,8 +125,8 @@ def frechet_distance(real: Array, fake: Array) -> float:
 
     ``|μ − ν|² + tr(Σ) + tr(Τ) − 2 tr((Σ Τ)^½)``, with the unbiased covariances ``Σ = XᵀX`` and ``Τ = YᵀY`` of centred
     features. The last trace is the sum of the singular values of ``X Yᵀ``, and is found so where images are fewer than
-    features. Elsewhere ``X = Q R``, and it is the sum of the roots of the eigenvalues of the symmetric
-    ``(Y Rᵀ)ᵀ (Y Rᵀ)``: those that should be 0 come out at about 1e-8 of the largest root.
+    features. Elsewhere ``Σ = RᵀR`` (Cholesky's, with pivots, as Σ may be singular), and it is the sum of the roots of
+    the eigenvalues of the symmetric ``R Τ Rᵀ``: those that should be 0 come out at about 1e-8 of the largest root.
 
     Lower is better. In [0, ∞), 0 for equal means and covariances; biased upwards for small samples. Symmetric;
     invariant under isometries of φ, and scales with their square. Source: Heusel et al. 2017, equation 6.
@@ -139,14 +140,19 @@ def frechet_distance(real: Array, fake: Array) -> float:
     """
     check_samples(real, fake, 2)
     of_real, of_fake = real.mean(0, dtype=np.float64), fake.mean(0, dtype=np.float64)
-    x = torch.from_numpy((real - of_real) / np.sqrt(len(real) - 1))
-    y = torch.from_numpy((fake - of_fake) / np.sqrt(len(fake) - 1))
+    x, y, scale = real - of_real, fake - of_fake, np.sqrt((len(real) - 1) * (len(fake) - 1))
     if min(len(x), len(y)) < x.shape[1]:
-        roots = torch.linalg.svdvals(x @ y.T)
+        traces = [float(np.vdot(z, z)) / (len(z) - 1) for z in (x, y)]
+        roots = np.linalg.svdvals(x @ y.T)
     else:
-        product = y @ torch.linalg.qr(x, mode="r").R.T
-        roots = torch.linalg.eigvalsh(product.T @ product).clamp_min(0).sqrt()
-    distance = ((of_real - of_fake) ** 2).sum() + float(x.square().sum() + y.square().sum() - 2 * roots.sum())
+        scatter, other = x.T @ x, y.T @ y
+        traces = [float(np.trace(z)) / (n - 1) for z, n in ((scatter, len(x)), (other, len(y)))]
+        factor, order, rank, _ = lapack.dpstrf(scatter)
+        factor[rank:] = 0
+        other = other[np.ix_(order - 1, order - 1)]
+        product = blas.dtrmm(1.0, factor, blas.dtrmm(1.0, factor, other), side=1, trans_a=1)
+        roots = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0))
+    distance = ((of_real - of_fake) ** 2).sum() + sum(traces) - 2 * roots.sum() / scale
     # Rounding can make it negative.
     return max(0.0, float(distance))
 

@@ -6,8 +6,6 @@ as are all distances that are returned, computed from differences. So copies are
 border of a ball does so exactly.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,6 +30,7 @@ WIDE = 256
 OPEN = 1 / 64
 """Share of the pairs of a tile which, left open, make closer bounds of all of them cheaper than their differences."""
 
+
 def check_features(name: str, features: Array, at_least: int, columns: int | None = None) -> None:
     """Raise ``ValueError`` unless ``features`` is a finite (N, D) matrix with enough rows, and with these columns."""
     if features.ndim != 2 or len(features) < at_least or features.shape[1] != (columns or features.shape[1] or 1):
@@ -40,9 +39,10 @@ def check_features(name: str, features: Array, at_least: int, columns: int | Non
         raise ValueError(f"{name} must be finite: it holds NaN or infinite values")
 
 
-def tiles(n: int, start: int = 0) -> list[slice]:
-    """Consecutive slices of at most :data:`TILE` rows that make up the rows from ``start`` to ``n``."""
-    return [slice(i, min(i + TILE, n)) for i in range(start, n, TILE)]
+def tiles(n: int, start: int = 0, size: int | None = None) -> list[slice]:
+    """Consecutive slices of at most ``size`` rows, or :data:`TILE`, that make up the rows from ``start`` to ``n``."""
+    size = size or TILE
+    return [slice(i, min(i + size, n)) for i in range(start, n, size)]
 
 
 def _precisions(columns: int) -> list[torch.dtype]:
@@ -60,7 +60,8 @@ class _Bounds:
         # No distance changes with the centre, but the bounds are tighter; in units of the widest span they can't
         # overflow; and a power of 2 divides exactly.
         self.centre = y.mean(0)
-        widest = max(np.abs(end - self.centre).max() for z in (x, y) for end in (z.min(0), z.max(0)))
+        either = (y,) if x is y else (x, y)
+        widest = max(np.abs(end - self.centre).max() for z in either for end in (z.min(0), z.max(0)))
         self.unit = 2.0 ** int(np.frexp(widest)[1])
         self.tau = CAUTION * float(np.sqrt(y.shape[1]) * np.finfo(np.float32).eps)
         self.of_x: dict[int, tuple[Tensor, Tensor, float]] = {}
@@ -68,10 +69,10 @@ class _Bounds:
 
     def _cast(self, points: Array) -> tuple[Tensor, Tensor, float]:
         """The points in low precision, their squared lengths, and the longest rounding error, relative to them."""
-        single = torch.from_numpy(((points - self.centre) / self.unit).astype(np.float32))
-        cast, squares = single.to(self.dtype), single.square().sum(1)
-        errors = single.sub_(cast).square().sum(1) / squares.clamp_min(torch.finfo(torch.float32).tiny)
-        return cast, squares, float(errors.max().sqrt())
+        centred = torch.from_numpy(points - self.centre).div_(self.unit).float()
+        cast, lengths = centred.to(self.dtype), torch.linalg.vector_norm(centred, dim=1)
+        errors = torch.linalg.vector_norm(centred - cast, dim=1) / lengths.clamp_min(torch.finfo(torch.float32).tiny)
+        return cast, lengths.square(), float(errors.max())
 
     def __call__(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         """Lower bounds of the squared distances between some of both, and how far the upper ones lie above them."""
@@ -82,7 +83,7 @@ class _Bounds:
         a, squares_a, error_a = self.of_x[rows.start]
         b, squares_b, error_b = self.of_y[columns.start]
         product, squares = (a @ b.T).float(), squares_a[:, None] + squares_b
-        # What was rounded off a and b has inner products of at most its length times theirs, and 2|a||b| <= |a|² + |b|².
+        # The inner products of what was rounded off are at most its length times theirs, and 2|a||b| <= |a|² + |b|².
         tau = self.tau + error_a + error_b + error_a * error_b
         lower, gap = torch.sub(squares, product, alpha=2), squares.mul_(2 * tau)
         if self.dtype != torch.float32:
@@ -149,9 +150,7 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
     return distances, indices
 
 
-def _search(
-    bounds: _Bounds, k: int, scale: Array | None, own: Index | None
-) -> tuple[Array, Index, NDArray[np.bool_]]:
+def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> tuple[Array, Index, NDArray[np.bool_]]:
     """Distances (M, k) and indices (M, k) of the k nearest points by some bounds, and whether they surely are (M,).
 
     Args:
@@ -172,14 +171,17 @@ def _search(
     def offer(rows: slice, first: int, lower: Tensor, gap: Tensor) -> None:
         scaled = lower if scale is None else lower * clipped[first : first + lower.shape[1]]
         _, place = scaled.topk(min(kept, lower.shape[1]), largest=False, sorted=False)
-        offered = (scaled.gather(1, place), lower.gather(1, place) + gap.gather(1, place), place + first)
-        all_least, *others = (torch.cat([z[rows], more], 1) for z, more in zip((least, upper, candidates), offered))
-        least[rows], place = all_least.topk(kept, largest=False)
-        upper[rows], candidates[rows] = (z.gather(1, place) for z in others)
+        both = torch.cat([upper[rows], lower.gather(1, place) + gap.gather(1, place)], dim=1)
+        either = torch.cat([candidates[rows], place + first], dim=1)
+        least[rows], place = torch.cat([least[rows], scaled.gather(1, place)], dim=1).topk(kept, largest=False)
+        upper[rows], candidates[rows] = both.gather(1, place), either.gather(1, place)
 
-    half = bounds.x is bounds.y
-    for rows in tiles(m):
-        for columns in tiles(n, rows.start if half else 0):
+    # Where products take long, the tiles on and above the diagonal tell everything. Elsewhere it is choosing that takes
+    # long, and least from few long rows.
+    half = bounds.x is bounds.y and bounds.x.shape[1] >= WIDE
+    tall, broad = (TILE, TILE) if half else (max(1, TILE // 4), 4 * TILE)
+    for rows in tiles(m, size=tall):
+        for columns in tiles(n, rows.start if half else 0, broad):
             lower, gap = bounds(rows, columns)
             if own is not None:
                 itself = torch.from_numpy(own[rows] - columns.start)
@@ -246,7 +248,7 @@ def within(points: Array, queries: Array, *radii: Array) -> list[tuple[Index, In
 
 
 def _told(lower: Tensor, gap: Tensor, limit: Tensor) -> tuple[Index, Index, NDArray[np.bool_], Index]:
-    """Rows and columns of the pairs that may be within a limit, whether they surely are, and which of them may not be."""
+    """Rows and columns of the pairs that may be within a limit, whether they surely are, and where it is open."""
     i, j = torch.nonzero(lower <= limit, as_tuple=True)
     inside = (lower[i, j] + gap[i, j] < limit[i, j]).numpy()
     return i.numpy(), j.numpy(), inside, np.flatnonzero(~inside)

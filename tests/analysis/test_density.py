@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 
 from analysis import neighbours
@@ -27,9 +28,15 @@ def grid(n, d, seed=0):
     return np.random.default_rng(seed).integers(0, 4, size=(n, d)).astype(float)
 
 
-@pytest.fixture(params=[64, neighbours.TILE])
+@pytest.fixture(
+    params=[(64, [torch.float32]), (neighbours.TILE, [torch.float32]), (64, [torch.bfloat16, torch.float32])]
+)
 def tile(request, monkeypatch):
-    monkeypatch.setattr(neighbours, "TILE", request.param)
+    size, precisions = request.param
+    monkeypatch.setattr(neighbours, "TILE", size)
+    # Half of the tiles are made only where products take long.
+    monkeypatch.setattr(neighbours, "WIDE", 1 if torch.bfloat16 in precisions else neighbours.WIDE)
+    monkeypatch.setattr(neighbours, "_precisions", lambda columns: precisions)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -54,6 +61,19 @@ def test_nearest_gives_the_same_bits_whatever_the_tiles(monkeypatch):
     whole = nearest(REAL, K)[0]
     monkeypatch.setattr(neighbours, "TILE", 7)
     np.testing.assert_array_equal(nearest(REAL, K)[0], whole)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "points", [REAL, REAL + 1e4, clusters(200, 32, 1e-2), grid(150, 40)], ids=["normal", "shifted", "clusters", "grid"]
+)
+def test_bounds_hold_for_every_pair(points, precision):
+    points = points.astype(np.float32)
+    bounds = neighbours._Bounds(points[:100], points, precision)
+    lower, gap = bounds(slice(0, 100), slice(0, len(points)))
+    exact = (cdist(points[:100].astype(float), points.astype(float)) / bounds.unit) ** 2
+    assert (lower.double().numpy() <= exact).all()
+    assert (lower.double().numpy() + gap.double().numpy() >= exact).all()
 
 
 def test_copies_are_at_distance_zero_and_never_their_own_neighbours():
