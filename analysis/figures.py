@@ -24,6 +24,9 @@ SIZE = 0.82
 GAP, LABEL = 0.12, 0.36
 """Between two pictures, and for the words beneath one, in inches."""
 
+TITLE = 5.6
+"""Width that the title takes, in inches."""
+
 
 def save_figures(
     found: Dissection, rows: pd.DataFrame, candidates: Mapping[str, LatentCandidate], folder: Path
@@ -76,26 +79,26 @@ def network(pictures: Tensor, layers: Sequence[LatentCandidate], carried: Mappin
     """
     sizes = sorted({_side(layer) for layer in layers}, reverse=True)
     step, line = SIZE + GAP, SIZE + LABEL
-    width, height = (len(layers) + 2) * step + GAP, len(sizes) * line + LABEL + GAP
+    width, height = max(TITLE, (len(layers) + 2) * step + GAP), len(sizes) * line + LABEL + GAP
     figure = Figure((width, height))
     figure.text(GAP / width, 1 - 0.22 / height, _title(differs), fontsize=10, va="center")
 
     def place(column: int, depth: int) -> tuple[float, float]:
         return GAP + column * step, height - LABEL - GAP / 2 - SIZE - depth * line
 
-    trunk = [place(i + 2, sizes.index(_side(layer))) for i, layer in enumerate(layers) if layer.kind is not Kind.SKIP]
+    trunk = [place(i + 2, sizes.index(_side(own))) for i, own in enumerate(layers) if own.kind is Kind.ACTIVATION]
     back = figure.add_axes((0, 0, 1, 1), zorder=-1)
     back.set(xlim=(0, width), ylim=(0, height))
     back.axis("off")
     back.plot([x + SIZE / 2 for x, _ in trunk], [y + SIZE / 2 for _, y in trunk], color="0.75", linewidth=3)
     spots = [place(0, 0), place(1, 0), *(place(i + 2, sizes.index(_side(layer))) for i, layer in enumerate(layers))]
     names = ["O", "E", *(layer.name for layer in layers)]
+    skips = {layer.name for layer in layers if layer.kind is Kind.SKIP}
     for picture, (x, y), name in zip(pictures, spots, names, strict=True):
         axes = figure.add_axes((x / width, y / height, SIZE / width, SIZE / height))
         axes.imshow(_pixels(picture), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[])
-        skip = name.startswith("skip")
-        axes.spines[:].set(linestyle=":" if skip else "-", color="0.4")
+        axes.spines[:].set(linestyle=":" if name in skips else "-", color="0.4")
         number = f"\n$S_1$ {carried[name]:.2f}" if name in carried else ""
         axes.set_xlabel(f"{name}{number}", fontsize=7, labelpad=2)
     return figure

@@ -24,7 +24,8 @@ from datamodules.base import Batch, ImageDataModule
 from paradigms.base import Paradigm
 from paradigms.callbacks import FLOP_STEPS, Account
 from paradigms.gan import GAN
-from paradigms.train import CONFIGS, build_trainer, fastest_precision, keep_freed_memory
+from paradigms.settings import fastest_precision
+from paradigms.train import CONFIGS, build_trainer, keep_freed_memory
 
 ROUNDS = 5
 STEPS = 60
@@ -119,7 +120,7 @@ def lightning_seconds(config: DictConfig, paradigm: Paradigm, data: ImageDataMod
 
 def measures() -> None:
     """Print the ratios of the measures as they come."""
-    for name in ("bench_density", "bench_organization", "bench_disentanglement"):
+    for name in ("bench_injection", "bench_density", "bench_organization", "bench_disentanglement"):
         try:
             for line in importlib.import_module(name).lines():
                 print(line, flush=True)

@@ -1,0 +1,65 @@
+import matplotlib.image
+import pandas as pd
+import pytest
+import torch
+from planted import PLANTED, Relay, phi
+
+from analysis.dissect import Extent, dissect
+from analysis.figures import ROLES, labels_of, network, role_matrix, save_figures
+from analysis.space import Space
+from analysis.subject import Factors
+from paradigms.contract import Kind, LatentCandidate, Path
+
+
+@pytest.fixture(scope="module")
+def relay():
+    images, factors = PLANTED["place first, colour last"].real
+    space = Space("phi", phi, images, Factors.of(factors))
+    extent = Extent(n=16, each_step=False)
+    found = dissect(Relay(), [space], torch.Generator().manual_seed(0), factors=Factors.of(factors), extent=extent)
+    return found, pd.DataFrame(found.rows)
+
+
+def test_every_set_of_pairs_has_its_pictures_as_png_and_svg(relay, tmp_path):
+    save_figures(*relay, Relay.candidates, tmp_path / "figures")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    shown = ("inputs", "all", "structure", "surface")
+    assert names == {f"injection.{name}.{suffix}" for name in shown for suffix in ("png", "svg", "pairs.png")} | {
+        "injection.roles.png",
+        "injection.roles.svg",
+    }
+    before = {path: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    save_figures(*relay, Relay.candidates, tmp_path / "figures")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_matrix_takes_pairs_that_differ_in_one_role_where_there_are_any(relay):
+    _found, rows = relay
+    matrix = role_matrix(rows, list(Relay.candidates))
+    assert list(matrix.index) == [role for role in ROLES if role != "content"]
+    assert matrix.loc["structure", "layout"] == pytest.approx(1)
+    assert matrix.loc["surface", "layout"] == pytest.approx(0)
+    assert matrix["condition"].notna().all()
+    assert role_matrix(rows, ["layout"], "late").loc["structure", "layout"] == 0
+    assert labels_of(rows)["colour"] == "surface"
+
+
+def test_a_network_is_drawn_down_where_it_halves_and_right_as_it_acts(tmp_path):
+    sides = {"down": 8, "h": 4, "skip.0": 8, "up": 16}
+    layers = [
+        LatentCandidate(name, Kind.SKIP if name == "skip.0" else Kind.ACTIVATION, (2, side, side), Path.LERP)
+        for name, side in sides.items()
+    ]
+    pictures = torch.linspace(-1, 1, 6)[:, None, None, None].expand(-1, 1, 5, 5)
+    figure = network(pictures, layers, {"h": 0.25}, "all")
+    back, *places = figure.axes
+    corners = {axes.get_xlabel().split("\n")[0]: axes.get_position() for axes in places}
+    assert list(corners) == ["O", "E", *sides]
+    lefts = [corner.x0 for corner in corners.values()]
+    assert lefts == sorted(lefts)
+    assert corners["h"].y0 < corners["down"].y0 == corners["skip.0"].y0 < corners["up"].y0
+    assert "0.25" in places[3].get_xlabel()
+    # The line through the trunk leaves out the skip.
+    assert len(back.lines[0].get_xdata()) == 3
+    figure.savefig(tmp_path / "network.png")
+    assert matplotlib.image.imread(tmp_path / "network.png").std() > 0

@@ -1,0 +1,137 @@
+"""Injection beside running each layer on its own, on the U-Net of the comparison, untrained; in one run."""
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from analysis.injection import Injection, inject
+from analysis.pairs import Pairs, draw_pairs
+from paradigms.contract import GenerativeModel
+from paradigms.train import CONFIGS
+
+ROUNDS = 5
+
+
+def unet() -> GenerativeModel:
+    """The default U-Net at 32×32."""
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        config = compose("train", ["paradigm=diffusion"]).paradigm
+    config.image_shape, config.condition_width = [3, 32, 32], 14
+    torch.manual_seed(0)
+    model: GenerativeModel = instantiate(config, _convert_="all").model
+    return model
+
+
+def layers(model: GenerativeModel, pairs: Pairs) -> list[str]:
+    """What lies inside."""
+    return [name for name in model.candidates if name not in pairs.o]
+
+
+def alternating(rounds: int, *works: Callable[[], object]) -> list[float]:
+    """Median seconds of each, one after the other in every round, after one that loads and plans."""
+    times: list[list[float]] = [[] for _ in works]
+    for number in range(rounds + 1):
+        for work, own in zip(works, times, strict=True):
+            since = time.perf_counter()
+            work()
+            if number:
+                own.append(time.perf_counter() - since)
+    return [statistics.median(own) for own in times]
+
+
+def together_and_apart(model: GenerativeModel, name: str, rounds: int = ROUNDS) -> str:
+    """All layers in one batched generation, against one generation of two rows for each."""
+    _, pairs = draw_pairs(model, 1, torch.Generator().manual_seed(0))
+    assert pairs is not None
+    plan = [Injection((layer,)) for layer in layers(model, pairs)]
+    both = {key: torch.cat([pairs.o[key], pairs.e[key]]) for key in pairs.o}
+
+    def paste(activations: torch.Tensor, _step: int) -> torch.Tensor:
+        activations[0] = activations[1]
+        return activations
+
+    def apart() -> torch.Tensor:
+        return torch.cat([model.generate(both, edits={i.candidates[0]: paste}).images[:1] for i in plan])
+
+    ours, theirs = alternating(rounds, lambda: inject(model, pairs, plan, ""), apart)
+    apart_by = (inject(model, pairs, plan, "")[0, 2:] - apart()).abs().max()
+    return (
+        f"{name}: {len(plan)} layers in one generation take {ours / theirs:.2f} of the time of {len(plan)} generations "
+        f"of two rows (target 0.33; {ours:.2f} s against {theirs:.2f} s); pixels differ by at most {apart_by:.0e}"
+    )
+
+
+def hooks(model: GenerativeModel, n: int = 16) -> str:
+    """A generation whose every layer is hooked, one row injected, against one without hooks."""
+    inputs = model.draw(n, torch.Generator().manual_seed(0))
+    names = [name for name in model.candidates if name not in inputs]
+
+    def untouched(activations: torch.Tensor, _step: int) -> torch.Tensor:
+        return activations
+
+    edits = dict.fromkeys(names, untouched)
+    hooked, plain = alternating(ROUNDS, lambda: model.generate(inputs, edits=edits), lambda: model.generate(inputs))
+    return f"hooks on all {len(names)} layers: {100 * (hooked / plain - 1):+.1f} % of a generation of {n} (target +3 %)"
+
+
+def late(model: GenerativeModel) -> str:
+    """Steps that windows of the last third take, counted in rows of the network, against starting from noise."""
+    _, pairs = draw_pairs(model, 4, torch.Generator().manual_seed(0))
+    assert pairs is not None
+    plan = [Injection((name,), window=range(7, 10)) for name in layers(model, pairs)]
+    rows: list[int] = []
+    handle = model.unet.register_forward_pre_hook(lambda _module, args: rows.append(len(args[0])))  # type: ignore[attr-defined]
+    inject(model, pairs, plan, "")
+    handle.remove()
+    whole = 10 * len(pairs) * (2 + len(plan))
+    return (
+        f"late windows: {sum(rows)} rows go through the network, {sum(rows) / whole:.2f} of the {whole} that starting "
+        f"from noise would take (target 0.5)"
+    )
+
+
+def megabytes(rows: int) -> float:
+    """Peak memory of a new process that injects all layers with batches of ``rows``, beyond that of batches of 3."""
+    found = subprocess.run([sys.executable, __file__, str(rows)], check=True, capture_output=True, text=True).stdout
+    return float(found)
+
+
+def grown(rows: int) -> float:
+    """What :func:`megabytes` reads, in this process."""
+    model = unet()
+    _, pairs = draw_pairs(model, 32, torch.Generator().manual_seed(0))
+    assert pairs is not None
+    plan = [Injection((name,)) for name in layers(model, pairs)]
+    inject(model, pairs.part(0, 1), plan, "", rows=3)
+    before = peak()
+    inject(model, pairs, plan, "", rows=rows)
+    return peak() - before
+
+
+def peak() -> float:
+    """Most memory that this process has held, in MB."""
+    return float(re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
+
+
+def lines() -> Iterator[str]:
+    """One per ratio."""
+    model = unet()
+    yield f"injection: {torch.get_num_threads()} threads, float32"
+    yield together_and_apart(model, "U-Net at 32×32")
+    yield hooks(model)
+    yield late(model)
+    small, large = megabytes(64), megabytes(256)
+    yield f"memory: {small:.0f} MB in batches of 64 rows, {large:.0f} MB in batches of 256"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(grown(int(sys.argv[1])))
