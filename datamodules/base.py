@@ -222,8 +222,12 @@ class ImageDataModule(LightningDataModule, ABC):
         self._splits: Mapping[str, Images] | None = None
 
     @abstractmethod
+    def load(self) -> Images:
+        """The images that are to be divided."""
+
     def load_splits(self) -> Mapping[str, Images]:
-        """``train``, ``val`` and ``test`` images, disjoint: its own split, or what :meth:`divide` makes of all."""
+        """``train``, ``val`` and ``test`` images, disjoint; a data set that comes with a test split puts that in."""
+        return self.divide(self.load())
 
     def divide(self, images: Images) -> dict[str, Images]:
         """Shuffle by seed and cut into ``train``, ``val`` and ``test``; identical pictures all go to one of them."""

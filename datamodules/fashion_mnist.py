@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, Role
 from datamodules.errors import InputError
+from datamodules.files import readable
 
 DEBIAN_FILES = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the published files."""
@@ -33,11 +34,12 @@ PHRASES = {
 
 def _read_idx(path: Path) -> Tensor:
     """The bytes of a gzipped IDX file: two zeros, a type, the number of dimensions, their sizes, the data."""
-    content = gzip.decompress(path.read_bytes())
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">i4", count=dimensions, offset=4)
-    data = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    return torch.from_numpy(data.reshape(shape.tolist()).copy())
+    with readable(path, "sudo apt reinstall dataset-fashion-mnist"):
+        content = gzip.decompress(path.read_bytes())
+        dimensions = content[3]
+        shape = np.frombuffer(content, ">i4", count=dimensions, offset=4)
+        data = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+        return torch.from_numpy(data.reshape(shape.tolist()).copy())
 
 
 class FashionMNIST(ImageDataModule):
@@ -56,7 +58,7 @@ class FashionMNIST(ImageDataModule):
         seed: See :class:`ImageDataModule`.
 
     Raises:
-        InputError: An argument is out of range, or (when loading) the files are not there.
+        InputError: An argument is out of range, or (when loading) the files are not there or are damaged.
     """
 
     factors = (Factor("class", FactorKind.CATEGORICAL, len(PHRASES), Role.CONTENT, tuple(PHRASES)),)
@@ -88,9 +90,13 @@ class FashionMNIST(ImageDataModule):
             raise InputError(f"data.image_size={image_size}: Fashion-MNIST needs at least {NATIVE_SIZE}")
         self.root, self.download = Path(root).expanduser(), download
 
+    def load(self) -> Images:
+        """The published training images."""
+        return self._images(train=True)
+
     def load_splits(self) -> Mapping[str, Images]:
         """The published training images in two parts, and the published test images."""
-        return {**self.divide(self._images(train=True)), "test": self._images(train=False)}
+        return {**super().load_splits(), "test": self._images(train=False)}
 
     def _images(self, train: bool) -> Images:
         pixels, classes = self._from_debian(train) if DEBIAN_FILES.is_dir() else self._from_torchvision(train)
@@ -108,9 +114,9 @@ class FashionMNIST(ImageDataModule):
     def _from_torchvision(self, train: bool) -> tuple[Tensor, Tensor]:
         try:
             found = torchvision.datasets.FashionMNIST(str(self.root), train=train, download=self.download)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # Of damaged files, torchvision's reader says all kinds of things.
             raise InputError(
-                f"data.root={self.root} holds no Fashion-MNIST ({error}): `apt install dataset-fashion-mnist`, "
-                "or have torchvision fetch it with data.download=true, or name the directory that has it with data.root"
+                f"data.root={self.root} holds no Fashion-MNIST that can be read ({error}): "
+                "`apt install dataset-fashion-mnist`, or have torchvision fetch it with data.download=true, or name the directory that has it with data.root"
             ) from error
         return found.data, found.targets

@@ -282,10 +282,6 @@ class ImageFolder(ImageDataModule):
         self.factors = tuple(factor for factor, _ in columns)
         self.values = torch.stack([v for _, v in columns], dim=1) if columns else torch.zeros(len(self.files), 0)
 
-    def load_splits(self) -> Mapping[str, Images]:
-        """All pictures, divided by seed."""
-        return self.divide(self.load())
-
     def load(self) -> Images:
         """Read all images, several at a time."""
         pixels = torch.empty(len(self.files), *self.image_shape, dtype=torch.uint8)

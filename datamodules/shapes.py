@@ -4,8 +4,7 @@ import functools
 import hashlib
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.functional import avg_pool2d
 
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, Role
 from datamodules.errors import InputError
+from datamodules.files import write_whole
 
 SHAPES = ("square", "ellipse", "triangle", "star")
 FACTORS = (
@@ -207,10 +207,6 @@ class Shapes(ImageDataModule):
         settings = [RENDERER_VERSION, self.num_images, self.image_size, self.seed]
         return self.cache_dir / f"shapes-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.safetensors"
 
-    def load_splits(self) -> Mapping[str, Images]:
-        """All pictures, divided by seed."""
-        return self.divide(self.load())
-
     def load(self) -> Images:
         """The pictures from the cache, else rendered and put there."""
         # A salt, so that the numbers are not those that shuffle the splits.
@@ -235,14 +231,9 @@ class Shapes(ImageDataModule):
         return None
 
     def _keep(self, tensors: dict[str, Tensor]) -> None:
-        part = self.cache_file.with_suffix(f".{os.getpid()}.part")
         try:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
-            try:
-                part.write_bytes(save(tensors))
-                part.replace(self.cache_file)
-            finally:
-                part.unlink(missing_ok=True)
+            write_whole(self.cache_file, save(tensors))
         except OSError as error:
             raise InputError(
                 f"data.cache_dir={self.cache_dir}: {self.cache_file.name} cannot be written there ({error.strerror}): "

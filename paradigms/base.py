@@ -32,11 +32,12 @@ class Paradigm(LightningModule):
 
     def __init__(self, network: nn.Module, *, ema_decay: float, learning_rate: float) -> None:
         super().__init__()
-        if not isinstance(learning_rate, int | float) or learning_rate <= 0:
+        if learning_rate <= 0:
             raise InputError(f"paradigm.learning_rate={learning_rate}: give a positive number")
         self.network = network
         self.model: Any = copy.deepcopy(network).requires_grad_(False).eval()
         self.ema_decay, self.learning_rate = ema_decay, learning_rate
+        self.curves: dict[str, Tensor] = {}
         self.images_seen = 0
         self.steps_taken = 0
 
@@ -66,7 +67,7 @@ class Paradigm(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def checked(self, losses: dict[str, Tensor]) -> None:
-        """Log ``losses`` and stop when one is no longer a number.
+        """Note ``losses`` for the curves and stop when one is no longer a number.
 
         Raises:
             TrainingDivergedError: A loss is NaN or infinite.
@@ -74,11 +75,10 @@ class Paradigm(LightningModule):
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 self.diverged(f"the loss {name!r} is {loss.item()}")
-        if self.logs(self.steps_taken + 1):
-            self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()})
+        self.curves |= {f"train/{name}": loss.detach() for name, loss in losses.items()}
 
     def logs(self, step: int) -> bool:
-        """Whether Lightning hands on what is logged in ``step``, counted from 1: all else would cost time in vain."""
+        """Whether the curves get a point in ``step``, counted from 1."""
         return step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
     def diverged(self, what: str) -> None:
@@ -89,7 +89,7 @@ class Paradigm(LightningModule):
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the gradient norm, and stop before a gradient that is no number reaches a checkpoint."""
+        """Note the gradient norm, and stop before a gradient that is no number reaches a checkpoint."""
         # In between, weights that it has spoilt give a loss that is no number in the next step.
         due = self.logs(self.steps_taken + 1)
         if not due and not self.trainer.is_last_batch:
@@ -99,22 +99,28 @@ class Paradigm(LightningModule):
         if not torch.isfinite(norm):
             self.diverged("the gradient norm is not finite")
         if due:
-            self.log(f"train/gradient_norm{self.suffix(optimizer)}", norm)
+            self.curves[f"train/gradient_norm{self.suffix(optimizer)}"] = norm
 
     def suffix(self, optimizer: torch.optim.Optimizer) -> str:
         """What tells the curves of an optimiser from those of the first."""
         return ""
 
+    def on_train_start(self) -> None:
+        """Gather the parameters once: to search the modules for them takes longer than to move the average."""
+        self.averages, self.weights = (list(module.parameters()) for module in (self.model, self.network))
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Count the images and move the average."""
+        """Count the images, hand the curves on and move the average."""
         self.images_seen += len(batch["image"])
         self.steps_taken += 1
         if self.logs(self.steps_taken):
-            # The axis of every curve.
-            self.log("images_seen", float(self.images_seen))
+            # Straight to the logger: what LightningModule.log does for sums over steps and devices would be in vain.
+            point = {name: value.item() for name, value in self.curves.items()}
+            for logger in self.trainer.loggers:
+                logger.log_metrics(point | {"images_seen": self.images_seen})
         decay = min(self.ema_decay, (1 + self.steps_taken) / (10 + self.steps_taken))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.model.parameters()), list(self.network.parameters()), 1 - decay)
+            torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to give the same numbers."""

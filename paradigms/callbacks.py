@@ -72,6 +72,18 @@ class Account(Callback):
         self.seconds, self.flops_per_step = state_dict["seconds"], state_dict["flops_per_step"]
 
 
+class Lines(Callback):
+    """Progress as a line at each checkpoint, for cells that share a terminal."""
+
+    def __init__(self, cell: str) -> None:
+        self.cell = cell
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print how far it is."""
+        assert isinstance(pl_module, Paradigm)
+        print(f"{self.cell}: {pl_module.images_seen} of {trainer.datamodule.budget_images} images", flush=True)  # type: ignore[attr-defined]
+
+
 class Pictures(Callback):
     """Samples from fixed inputs, and reconstructions where there is an encoder, at each checkpoint."""
 

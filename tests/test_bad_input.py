@@ -32,7 +32,8 @@ def fails(monkeypatch, capfd, main, *arguments):
 
 def of_training(monkeypatch, capfd, tmp_path, *arguments):
     tiny = ("preset=smoke", "data.num_images=200") if not any("data=" in a for a in arguments) else ("preset=smoke",)
-    places = (f"data_dir={tmp_path / 'cache'}", "wandb.mode=disabled", "threads=1")
+    places = (f"data_dir={tmp_path / 'cache'}", "threads=1")
+    places += () if any(a.startswith("wandb") for a in arguments) else ("wandb.mode=disabled",)
     run = () if any(a.startswith("run=") for a in arguments) else (f"run={tmp_path / 'run'}",)
     return fails(monkeypatch, capfd, train.main, *tiny, *places, *run, *arguments)
 
@@ -52,7 +53,13 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
         (["threads=-2"], ["threads=-2", "at least 1"]),
         (["bottleneck=two"], ["bottleneck=two", "whole number"]),
         (["budget.images=many"], ["budget.images=many", "whole number"]),
-        (["paradigm.learning_rate=fast"], ["paradigm.learning_rate=fast", "positive number"]),
+        (["paradigm.learning_rate=fast"], ["paradigm.learning_rate=fast", "valid number"]),
+        (["paradigm.learning_rate=0"], ["paradigm.learning_rate=0", "positive number"]),
+        (["paradigm=vae", "paradigm.width=many"], ["paradigm.width=many", "valid integer"]),
+        (["paradigm=vae", "paradigm.ema_decay=null"], ["paradigm.ema_decay=None", "valid number"]),
+        (["paradigm.block_out_channels=3"], ["paradigm.block_out_channels=3", "valid list"]),
+        (["paradigm.skips=some"], ["paradigm.skips=some", "'all' or 'none' or a valid list"]),
+        (["data.num_images=many"], ["data.num_images=many", "valid integer"]),
     ],
 )
 def test_settings(monkeypatch, capfd, tmp_path, arguments, told):
@@ -89,6 +96,31 @@ def test_a_directory_that_cannot_be_written(monkeypatch, capfd, tmp_path):
     line = of_training(monkeypatch, capfd, tmp_path, "run=/dev/null/run")
     assert "/dev/null" in line
     assert "choose a directory that can be written" in line
+
+
+def test_online_without_a_key(monkeypatch, capfd, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    line = of_training(monkeypatch, capfd, tmp_path, "paradigm=vae", "wandb.mode=online")
+    assert "wandb.mode=online" in line
+    assert "run wandb login" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("manifest.json", '{"cell": "ru', "remove it and run the same command again"),
+        ("manifest.json", "", "remove it and run the same command again"),
+        ("config.yaml", "", "remove it and run the same command again"),
+        ("config.yaml", "paradigm: {width: 3", "remove it and run the same command again"),
+    ],
+)
+def test_a_damaged_file_of_a_run(monkeypatch, capfd, tmp_path, name, content, remedy):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text(content)
+    line = of_training(monkeypatch, capfd, tmp_path, "paradigm=vae")
+    assert f"file={tmp_path / 'run' / name} cannot be read: {remedy}" in line
 
 
 def test_no_trained_model(monkeypatch, capfd, tmp_path):

@@ -1,7 +1,6 @@
 """Sampler, splits, encoding and loading: what all data sets share."""
 
 import math
-from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,6 @@ class Numbered(ImageDataModule):
     def __init__(self, count: int = 40, grey: list[int] | None = None, **settings: Any) -> None:
         super().__init__(**({"image_size": 2, "channels": 1} | BUDGET | settings))
         self.grey = torch.tensor(grey if grey is not None else range(count), dtype=torch.uint8)
-
-    def load_splits(self) -> Mapping[str, Images]:
-        return self.divide(self.load())
 
     def load(self) -> Images:
         pixels = self.grey[:, None, None, None].expand(-1, 1, 2, 2).contiguous()

@@ -1,5 +1,6 @@
 """Fashion-MNIST from Debian's files or torchvision's."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,33 @@ def test_torchvision_gives_the_same(
 def test_neither_is_there(tmp_path: Path, budget: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FILES", tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"data\.root=.*apt install dataset-fashion-mnist.*data\.download=true"):
+        _ = make(tmp_path, budget).splits
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "missing", "short"])
+def test_a_damaged_file(debian_files: Path, tmp_path: Path, budget: dict[str, int], damage: str) -> None:
+    file = debian_files / "train-images-idx3-ubyte.gz"
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        short = gzip.compress(gzip.decompress(content)[:-1])
+        file.write_bytes(
+            {"cut": content[: len(content) // 2], "garbage": b"garbage" * 9, "empty": b"", "short": short}[damage]
+        )
+    with pytest.raises(InputError, match=rf"file={file} cannot be read: sudo apt reinstall dataset-fashion-mnist"):
+        _ = make(tmp_path, budget).splits
+
+
+def test_a_damaged_copy_of_torchvision(
+    debian_files: Path, tmp_path: Path, budget: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in debian_files.iterdir():
+        (raw / path.stem).write_bytes(b"garbage")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FILES", tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"data\.root=\S+ holds no Fashion-MNIST that can be read"):
         _ = make(tmp_path, budget).splits
 
 

@@ -1,6 +1,7 @@
 """Training through its real entry point, on tiny data."""
 
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,15 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
+from PIL import Image
 from safetensors.torch import load_file
 
 from datamodules.errors import InputError
 from paradigms import callbacks
 from paradigms.base import TrainingDivergedError
-from paradigms.train import fastest_precision, train
+from paradigms.gan import GAN
+from paradigms.settings import fastest_precision
+from paradigms.train import train
 from paradigms.vae import VAE
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -23,7 +27,8 @@ PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
 
 
 def configured(tmp_path, paradigm, *overrides):
-    tiny = ["preset=smoke", "data.num_images=200", f"data_dir={tmp_path / 'data'}", "wandb.mode=disabled", "threads=1"]
+    tiny = ["preset=smoke", f"data_dir={tmp_path / 'data'}", "wandb.mode=disabled", "threads=1"]
+    tiny += [] if "data=image_folder" in overrides else ["data.num_images=200"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", [f"paradigm={paradigm}", *tiny, *overrides], return_hydra_config=True)
     with open_dict(config):
@@ -145,6 +150,63 @@ def test_a_finished_run_is_left_alone_and_other_settings_are_refused(tmp_path, c
     assert "already trained" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"seed=0, not 1"):
         train(configured(tmp_path, "vae", "seed=1"), tmp_path / "run")
+
+
+def test_a_lost_manifest_or_config_is_written_again_without_training(tmp_path, monkeypatch):
+    config, run = configured(tmp_path, "gan"), tmp_path / "run"
+    train(config, run)
+    before = {name: (run / name).read_bytes() for name in ("weights.safetensors", "config.yaml", "manifest.json")}
+    monkeypatch.setattr(GAN, "training_step", lambda *_: pytest.fail("trained again"))
+    for name in ("manifest.json", "config.yaml"):
+        (run / name).unlink()
+        train(config, run)
+    assert (run / "weights.safetensors").read_bytes() == before["weights.safetensors"]
+    assert (run / "config.yaml").read_bytes() == before["config.yaml"]
+    noted, again = json.loads(before["manifest.json"]), json.loads((run / "manifest.json").read_text())
+    assert all(noted[name] == again[name] for name in ("images_seen", "flops", "seconds", "hashes"))
+
+
+def test_data_is_found_from_another_directory(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    config = configured(tmp_path, "vae")
+    config.data_dir = "cache"
+    monkeypatch.chdir(tmp_path / "here")
+    train(config, tmp_path / "run")
+    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert kept.data_dir == kept.data.cache_dir == str(tmp_path / "here" / "cache")
+    # Where copies are kept makes no other model of it; nor does a relative path, as in older runs.
+    monkeypatch.chdir(tmp_path / "there")
+    train(config, tmp_path / "run")
+    kept.data.cache_dir = kept.data_dir = "cache"
+    OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
+    train(config, tmp_path / "run")
+    assert not (tmp_path / "there" / "cache").exists()
+
+
+def test_a_folder_is_kept_by_its_absolute_path_and_another_one_is_refused(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            Image.new("RGB", (16, 16), (12 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    folder = ["data=image_folder", "data.image_size=16", "paradigm.width=4", "paradigm.max_width=4"]
+    train(configured(tmp_path, "vae", *folder, "data.folder=one"), tmp_path / "run")
+    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert kept.data.folder == str(tmp_path / "one")
+    kept.data.folder = "one"
+    OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
+    train(configured(tmp_path, "vae", *folder, "data.folder=one"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"data\.folder=\S+one, not \S+two"):
+        train(configured(tmp_path, "vae", *folder, "data.folder=two"), tmp_path / "run")
+
+
+def test_cells_side_by_side_print_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "LokyProcess-1")
+    train(configured(tmp_path, "vae"), tmp_path / "cell")
+    printed = capsys.readouterr()
+    assert "cell: 64 of 128 images\n" in printed.out
+    assert "\r" not in printed.out + printed.err
 
 
 def test_a_file_in_the_way_is_one_error(tmp_path):

@@ -1,0 +1,135 @@
+"""What a training can be asked for: refused on one line where it cannot be done, and kept so that it is found again."""
+
+import json
+from inspect import signature
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from datamodules.errors import InputError
+from datamodules.files import readable
+
+DECISIVE = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
+"""The parts of the configuration that decide what a trained model is."""
+STORES = ("cache_dir", "root")
+"""Settings of data sets that say where copies are kept, which decides nothing."""
+CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what no training can start with, before anything is written.
+
+    Raises:
+        InputError: A setting is of another type, or none of its choices, or there is no GPU.
+    """
+    for name, choices in CHOICES.items():
+        if config[name] not in choices:
+            raise InputError(f"{name}={config[name]}: give one of {', '.join(choices)}")
+    if config.wandb.mode not in (modes := ("offline", "online", "disabled")):
+        raise InputError(f"wandb.mode={config.wandb.mode}: give one of {', '.join(modes)}")
+    for name in ("bottleneck", "threads", *(f"budget.{key}" for key in config.budget)):
+        value = OmegaConf.select(config, name)
+        if not isinstance(value, int) and not (name == "threads" and value is None):
+            raise InputError(f"{name}={value}: give a whole number")
+    if config.threads is not None and config.threads < 1:
+        raise InputError(f"threads={config.threads}: give at least 1, or leave it at null")
+    if config.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise InputError("accelerator=gpu: PyTorch finds none here: leave it at auto")
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed}: give a whole number from 0 to {2**32 - 1}")
+    for section in ("data", "paradigm"):
+        check_types(section, config[section])
+
+
+def hints(settings: DictConfig) -> dict[str, Any]:
+    """The annotations of what ``settings`` build."""
+    return {name: p.annotation for name, p in signature(get_class(settings._target_)).parameters.items()}
+
+
+def check_types(section: str, settings: DictConfig) -> None:
+    """Refuse settings that are not of the type that the constructor they are for is annotated with.
+
+    Raises:
+        InputError: Names the first.
+    """
+    values = OmegaConf.to_container(settings, resolve=True)
+    assert isinstance(values, dict)
+    for name, hint in hints(settings).items():
+        if name not in values or OmegaConf.is_missing(settings, name):
+            continue
+        try:
+            # As JSON, where a list may stand for a tuple and a text for a path; strict, so that no text is a number.
+            TypeAdapter(hint).validate_json(json.dumps(values[name]), strict=True)
+        except ValidationError as error:
+            wanted = " or ".join(
+                dict.fromkeys(fault["msg"].removeprefix("Input should be ") for fault in error.errors())
+            )
+            raise InputError(f"{section}.{name}={values[name]}: give {wanted.replace('array', 'list')}") from error
+
+
+def with_absolute_paths(config: DictConfig) -> DictConfig:
+    """A copy whose data is found from any directory."""
+    config = config.copy()
+    config.data_dir = absolute(config.data_dir)
+    for name, hint in hints(config.data).items():
+        if Path in get_args(hint) and config.data.get(name) is not None:
+            config.data[name] = absolute(config.data[name])
+    return config
+
+
+def absolute(path: str) -> str:
+    """``path`` from the root, its ``~`` replaced."""
+    return str(Path(path).expanduser().absolute())
+
+
+def same_settings(config: DictConfig, run: Path) -> None:
+    """Refuse a run directory that holds a model made with other settings.
+
+    Args:
+        config: With absolute paths.
+        run: The run directory.
+
+    Raises:
+        InputError: Names the first setting that differs, or config.yaml cannot be read.
+    """
+    path = run / "config.yaml"
+    if not path.exists():
+        return
+    with readable(path, "remove it and run the same command again"):
+        kept = OmegaConf.load(path)
+        assert isinstance(kept, DictConfig)
+        before = decisive(with_absolute_paths(kept))
+    now = decisive(config)
+    for key, old in before.items():
+        new = now[key]
+        if old != new:
+            if isinstance(old, dict) and isinstance(new, dict):
+                inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+                key, old, new = f"{key}.{inner}", old.get(inner), new.get(inner)
+            raise InputError(f"{run} was begun with {key}={old}, not {new}: choose another directory, or remove it")
+
+
+def decisive(config: DictConfig) -> dict[str, Any]:
+    """What decides what a trained model is."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    found = {key: values[key] for key in DECISIVE}
+    return found | {"data": {name: value for name, value in found["data"].items() if name not in STORES}}
+
+
+def fastest_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where the hardware computes bfloat16, else ``32-true``: emulated, it is up to 100 times slower.
+
+    Args:
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+    """
+    if accelerator != "cpu" and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return "bf16-mixed" if native else "32-true"
