@@ -64,14 +64,17 @@ class _Tap:
         grouped = self._by_image(activation)
         if self.edit is not None:
             # A clone, since a trunk is the same tensor as the last skip and an edit may write in place.
-            edited = self.edit(grouped.clone(), self.step)
+            activation = activation.clone()
+            grouped = self._by_image(activation)
+            edited = self.edit(grouped, self.step)
             if edited.shape != grouped.shape:
                 raise ValueError(
                     f"the edit of {self.name!r} returned shape {tuple(edited.shape)}, not {tuple(grouped.shape)}"
                 )
-            # In the activation's own layout: a convolution picks its kernel, and so its rounding, by the strides.
-            activation = torch.empty_like(activation)
-            grouped = self._by_image(activation).copy_(edited)
+            if edited is not grouped:
+                # In the activation's own layout: a convolution picks its kernel, and so its rounding, by the strides.
+                activation = torch.empty_like(activation)
+                grouped = self._by_image(activation).copy_(edited)
         if self.record:
             self.values.append(grouped.detach())
         self.step += 1
