@@ -127,7 +127,10 @@ def dissect(
     pixels = 0
     for key, pairs, plan in plans:
         images: list[Tensor] = []
-        for outcome in _observe(model, pairs, plan, spaces, seed, extent, images):
+        found = list(_observe(model, pairs, plan, spaces, seed, extent, images))
+        if extent.sets and key == ALL:
+            found += _observe(model, pairs, list(_sets(found[0], extent)), spaces, seed, extent, [])
+        for outcome in found:
             outcomes[outcome.space].append(outcome)
             result.rows += outcome.rows()
         shown = [p + 2 for p, made in enumerate(plan) if (made.layers, made.window) == ("alone", ALL)]
@@ -167,7 +170,7 @@ def _whole(model: GenerativeModel, name: str, extent: Extent) -> Intervention:
 def _plan(
     model: GenerativeModel, layers: Sequence[str], steps: Mapping[str, int], extent: Extent, *, whole: bool
 ) -> Iterator[Intervention]:
-    """Everything that is put into the layers; single steps and sets of layers only for the ``whole`` image."""
+    """Every layer alone, in all windows; at single steps only for the ``whole`` image."""
     strength = extent.strength
     move = INTO if strength == 1 else towards(strength)
     for name in layers:
@@ -177,10 +180,17 @@ def _plan(
         for step in range(steps[name]) if whole and extent.each_step else ():
             injection = Injection((name,), move, range(step, step + 1))
             yield Intervention(candidate, injection, window="step", timestep=step, strength=strength)
-    if whole and extent.sets:
-        for kind, sets in layer_sets(layers).items():
-            for name, members in sets.items():
-                yield Intervention(model.candidates[name], Injection(members, move), kind, strength=strength)
+
+
+def _sets(alone: Outcome, extent: Extent) -> Iterator[Intervention]:
+    """Sets of the layers that do not give E by themselves: of all layers where each does."""
+    whole = [p for p, made in enumerate(alone.plan) if made.window == ALL]
+    split = [p for p in whole if not alone.exact[p]] or whole
+    candidates = {alone.plan[p].candidate.name: alone.plan[p].candidate for p in split}
+    move = alone.plan[0].injection.move
+    for kind, sets in layer_sets(list(candidates)).items():
+        for name, members in sets.items():
+            yield Intervention(candidates[name], Injection(members, move), kind, strength=extent.strength)
 
 
 def _observe(

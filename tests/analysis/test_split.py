@@ -119,12 +119,17 @@ def test_single_steps_say_when_a_layer_works(relay):
     assert at[1:] == [0, 0]
 
 
-def test_sets_of_layers_complete_one_another(relay):
-    assert value(relay, "out") == value(relay, "layout", layers="suffix") == 1
-    # Without the last block, place and colour are all that O and E differ in.
-    assert value(relay, "out", layers="all_but") == pytest.approx(1)
+def test_sets_are_of_layers_that_do_not_give_e_by_themselves(relay):
+    sets = relay[relay["layers"].isin(LAYER_SETS)]
+    assert set(sets["candidate"]) == {"layout", "colour"}
     assert value(relay, "layout", layers="prefix") == value(relay, "layout")
-    assert value(relay, "colour", layers="prefix") == pytest.approx(1)
+    assert value(relay, "layout", layers="all_but") == value(relay, "colour")
+    assert value(relay, "colour", layers="prefix") == value(relay, "layout", layers="suffix") == pytest.approx(1)
+
+
+def test_where_every_layer_gives_e_so_does_every_set():
+    rows = split_model(Chain(), phi, extent=Extent(n=8))
+    assert (rows.loc[rows["layers"].isin(LAYER_SETS) & (rows["estimator"] == "S_1"), "value"] == 1).all()
 
 
 def test_pairs_that_differ_in_one_role_are_carried_by_its_layer(relay):
