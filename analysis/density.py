@@ -190,41 +190,38 @@ def worst(evidence: "Evidence") -> Iterator[Finding]:
     yield Finding(Estimate(value, null, ceiling, *bootstrap(_tail, found, evidence.seed)), **evidence.vacuity)
 
 
-def _of_images(evidence: "Evidence", of: Callable[[Array, bool], NDArray[Any]]) -> Iterator[Finding]:
+def _of_images(evidence: "Evidence", of: Callable[[Array], NDArray[Any]]) -> Iterator[Finding]:
     """Mean over fresh images of what ``of`` says of each, between cross-fades and the model at its best."""
     reference = evidence.reference
-    found = of(evidence.fresh, False).astype(np.float64)
-    null, ceiling = of(reference.cross_fades, False), of(reference.best, reference.subject.inverted)
+    found, null, ceiling = (of(x).astype(np.float64) for x in (evidence.fresh, reference.cross_fades, reference.best))
+    yield _mean_of(evidence, found, null, ceiling)
+
+
+def _mean_of(evidence: "Evidence", found: Array, null: Array, ceiling: Array) -> Finding:
     low, high = bootstrap(_mean, found, evidence.seed)
-    yield Finding(
-        Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high), **evidence.vacuity
-    )
+    estimate = Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high)
+    return Finding(estimate, **evidence.vacuity)
 
 
 @measure("density", "precision", "able")
 def precise(evidence: "Evidence") -> Iterator[Finding]:
     """Share of fresh draws in the ball of a real image."""
-    support = evidence.reference.support
-    yield from _of_images(evidence, lambda features, own: support.inside(features, leave_out=own))
+    yield from _of_images(evidence, evidence.reference.support.inside)
 
 
 @measure("density", "density", "able")
 def crowded(evidence: "Evidence") -> Iterator[Finding]:
     """Balls of real images that hold a fresh draw, over k."""
-    support = evidence.reference.support
-    yield from _of_images(evidence, lambda features, own: support.density_of(features, leave_out=own))
+    yield from _of_images(evidence, evidence.reference.support.density_of)
 
 
 @measure("density", "coverage", "able")
 def covering(evidence: "Evidence") -> Iterator[Finding]:
-    """Share of real images whose ball holds one of the n fresh draws; null and ceiling have as many images."""
+    """Share of real images whose ball holds one of the fresh draws; null and ceiling have as many images."""
     support, reference = evidence.reference.support, evidence.reference
-    sets = (evidence.fresh, reference.cross_fades[: evidence.n], reference.best[: evidence.n])
-    found, null, ceiling = (support.covered(features).astype(np.float64) for features in sets)
-    low, high = bootstrap(_mean, found, evidence.seed)
-    yield Finding(
-        Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high), **evidence.vacuity
-    )
+    m = min(evidence.n, len(reference.best))
+    sets = (evidence.fresh, reference.cross_fades, reference.best)
+    yield _mean_of(evidence, *(support.covered(features[:m]).astype(np.float64) for features in sets))
 
 
 @measure("density", "kid", "able", higher_is_better=False)

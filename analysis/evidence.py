@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from analysis.measures import MissingError
 from analysis.prepared import centred_gram
 from analysis.reference import Reference
 from analysis.relevance import squared_distances, sufficiency, total_effect
+from analysis.similarity import ROUNDING
 from analysis.subject import array
 from analysis.trials import Trials
 from datamodules.base import Factor, FactorKind
@@ -42,6 +44,9 @@ BINS = 10
 
 ENOUGH = 128
 """Fewest images for measures that count classes in halves."""
+
+WALKS = 6
+"""Fewest walks whose midpoints are told from those of others: five or less have an order of theirs in 120 at best."""
 
 COMMONEST = 0.9
 """Largest share of the images that one class may have where classes are counted."""
@@ -172,6 +177,15 @@ class Evidence:
         return found
 
     @cached_property
+    def many_walks(self) -> bool:
+        """Whether the walks are so many that their order cannot come about by chance."""
+        if len(self.walks) < WALKS:
+            raise MissingError(
+                f"midpoints are told from chance from {WALKS} walks on, of which there are {len(self.walks)}"
+            )
+        return True
+
+    @cached_property
     def walk_realism(self) -> Array:
         """Realism (P, K + 1) along the walks."""
         return self.reference.support.realism(self.walks.reshape(-1, self.walks.shape[2])).reshape(self.walks.shape[:2])
@@ -179,14 +193,15 @@ class Evidence:
     @cached_property
     def varies(self) -> bool:
         """Whether the recorded value differs between images."""
-        if np.trace(self.trials.gram) < 1e-9:
+        length = torch.linalg.vector_norm(self.trials.values.float(), dtype=torch.float64)
+        if np.trace(self.trials.gram) <= ROUNDING * float(length) ** 2:
             raise MissingError(CONSTANT)
         return True
 
     @cached_property
     def gram(self) -> Array:
-        """Gram matrix (n, n) of the centred features of the recorded images."""
-        return centred_gram(self.recorded)
+        """Gram matrix (m, m) of the centred features of the recorded images, of as many as are compared."""
+        return centred_gram(self.recorded[: self.reference.compared])
 
     @cached_property
     def labels(self) -> list[Array]:
@@ -239,10 +254,10 @@ class Evidence:
         return np.stack(kept, axis=1)
 
     @cached_property
-    def twin(self) -> Tensor:
-        """Values (n, …) of the untrained twin for the same inputs."""
+    def twin(self) -> Array:
+        """Gram matrix (n, n) of the centred values of the untrained twin for the same inputs."""
         if self.trials.name in self.trials.subject.inputs:
             raise MissingError(GIVEN)
-        if self.trials.twin_values is None:
+        if self.trials.twin_gram is None:
             raise MissingError(NO_TWIN)
-        return self.trials.twin_values
+        return self.trials.twin_gram

@@ -136,22 +136,39 @@ def linear(rows: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
+def first_cells(study: Path, paradigms: Sequence[str]) -> dict[str, Path]:
+    """The first finished cell of each paradigm, in order of their names.
+
+    Args:
+        study: Directory with finished cells, maybe several of a paradigm.
+        paradigms: Which must be there.
+
+    Raises:
+        InputError: There is no finished cell of one of them.
+    """
+    found: dict[str, Path] = {}
+    for cell in finished_cells(study):
+        found.setdefault(read_cell(cell)["paradigm"].iloc[0], cell)
+    for paradigm in paradigms:
+        if paradigm not in found:
+            raise InputError(f"study={study} holds no finished {paradigm}: run study=demo first")
+    return found
+
+
 @hydra.main(config_path=CONFIGS, config_name="headlines", version_base="1.3")
 @reports_errors
 def app(config: DictConfig) -> None:
     """Print the four tables."""
-    by_paradigm = {read_cell(cell)["paradigm"].iloc[0]: cell for cell in finished_cells(Path(config.study))}
-    for paradigm in ("gan", "diffusion"):
-        if paradigm not in by_paradigm:
-            raise InputError(f"study={config.study} holds no finished {paradigm}: run study=demo first")
-    diffusion = read_cell(by_paradigm["diffusion"])
+    by_paradigm = first_cells(Path(config.study), ("gan", "diffusion"))
+    gan, unet = by_paradigm["gan"], by_paradigm["diffusion"]
+    diffusion = read_cell(unet)
     phi = next(iter(config.phi.values()))
     tables = {
-        f"precision and coverage against truncation ({DRAWS} draws of {IMAGES})": truncation(
-            by_paradigm["gan"], phi, Path(config.data_dir)
+        f"{gan.name}: precision and coverage against truncation ({DRAWS} draws of {IMAGES})": truncation(
+            gan, phi, Path(config.data_dir)
         ),
-        "probes over depth and sampling step (mean score over factors)": readable(diffusion),
-        "linearity of edits (area under the neighbourhood curve, 1/2 is linear)": linear(diffusion),
+        f"{unet.name}: probes over depth and sampling step (mean score over factors)": readable(diffusion),
+        f"{unet.name}: linearity of edits (area under the neighbourhood curve, 1/2 is linear)": linear(diffusion),
     }
     if config.betas:
         tables["disentanglement against beta"] = disentanglement(Path(config.betas))

@@ -21,11 +21,10 @@ from analysis.calibration import (
 )
 from analysis.disentanglement import beta_vae, dci, factor_vae, mig, modularity, of_modules, sap
 from analysis.measures import JOINT, Finding, measure
-from analysis.prepared import Similarity, centred_gram, principal_scores, similarities
+from analysis.prepared import COMPARISONS, Similarity, principal_scores
 from analysis.probes import explicitness, linear_probe, probe_all
 from analysis.similarity import NEIGHBOURS, cka, information_imbalance, mixture, mutual_knn, rsa
 from analysis.smoothness import STEPS
-from analysis.subject import array
 
 if TYPE_CHECKING:
     from analysis.evidence import Evidence
@@ -72,7 +71,7 @@ def calibrated(similarity: Similarity, ceiling: float, seed: int) -> Estimate:
 
 def _compared(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     """One comparison of values and images: flattened, pooled over places, and at each sampling step."""
-    ceiling = evidence.reference.organized[estimator]
+    ceiling, m = evidence.reference.organized[estimator], evidence.reference.compared
     trials = evidence.trials
     views = [(trials.gram, "flat", JOINT)]
     if trials.has_places:
@@ -80,8 +79,8 @@ def _compared(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     if trials.has_steps:
         views += [(gram, "flat", t) for t, gram in enumerate(trials.stepwise)]
     for gram, view, t in views:
-        similarity = similarities(gram, evidence.gram)[estimator]
-        yield Finding(calibrated(similarity, ceiling, evidence.seed), view=view, timestep=t)
+        similarity = COMPARISONS[estimator](gram[:m, :m], evidence.gram)
+        yield Finding(calibrated(similarity, ceiling, evidence.seed), view=view, timestep=t, n=m)
 
 
 @measure("organization", "rsa", "varies", headline=True)
@@ -105,20 +104,21 @@ def of_neighbours(evidence: "Evidence") -> Iterator[Finding]:
 @measure("organization", "information_imbalance", "varies", higher_is_better=False)
 def of_ranks(evidence: "Evidence") -> Iterator[Finding]:
     """How much of the images' order the nearest value tells; 1 where it tells nothing."""
-    x, y = principal_scores(evidence.trials.gram, evidence.n), evidence.recorded
+    m = evidence.reference.compared
+    x, y = principal_scores(evidence.trials.gram[:m, :m], m), evidence.recorded[:m]
 
     def value(keep: Index) -> float:
         return information_imbalance(x[keep], y[keep])[0]
 
-    found = value(np.arange(evidence.n))
-    low, high = about(found, np.array([value(half) for half in halves(evidence.n, evidence.seed, RESAMPLED)]))
-    yield Finding(Estimate(found, 1.0, evidence.reference.organized["information_imbalance"], low, high), view="flat")
+    found, ceiling = value(np.arange(m)), evidence.reference.organized["information_imbalance"]
+    low, high = about(found, np.array([value(half) for half in halves(m, evidence.seed, RESAMPLED)]))
+    yield Finding(Estimate(found, 1.0, ceiling, low, high), view="flat", n=m)
 
 
 APART = "images halfway between two are no mixtures of them"
 
 
-@measure("organization", "mixture", "moves", guard="apart", floor=PRESENT, caution=APART)
+@measure("organization", "mixture", "moves", "many_walks", guard="apart", floor=PRESENT, caution=APART)
 def of_midpoints(evidence: "Evidence") -> Iterator[Finding]:
     """Betweenness times balance of the image halfway from O's value to E's; null: the midpoint of another pair."""
     o, e, m = _ends_and_middle(evidence.walks)
@@ -205,8 +205,7 @@ def of_factors(evidence: "Evidence") -> Iterator[Finding]:
 @measure("organization", "probe_selectivity", "varies", "varying", "twin")
 def of_training(evidence: "Evidence") -> Iterator[Finding]:
     """The same probes against those of the untrained twin's values: what training put there."""
-    twin = _scores(centred_gram(array(evidence.twin.float().flatten(1))))
-    for name, estimate in _probed(evidence, _scores(evidence.trials.gram), twin):
+    for name, estimate in _probed(evidence, _scores(evidence.trials.gram), _scores(evidence.twin)):
         yield Finding(estimate, name, view="pca")
 
 

@@ -5,7 +5,7 @@ of all timesteps of a layer are too large to be held twice.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class _Cosine(Similarity):
 
 
 class RSA(_Cosine):
-    """:func:`rsa`, from squared distances (n, n).
+    """:func:`rsa`, from Gram matrices (n, n).
 
     On a subset, Pearson's correlation of the ranks within the whole sample. Such a rank is the empirical distribution
     function of the distances, one scale for all subsets; ranks within a subset would estimate the same function anew.
@@ -74,7 +74,8 @@ class RSA(_Cosine):
     """
 
     def __init__(self, x: Array, y: Array) -> None:
-        super().__init__(*(squareform(centred_ranks(squareform(z, checks=False))) for z in (x, y)))
+        distances = (squareform(_squared_distances(gram), checks=False) for gram in (x, y))
+        super().__init__(*(squareform(centred_ranks(z)) for z in distances))
 
     def _means(self, a: Array, b: Array, m: int) -> Array:
         return np.asarray(a.sum(1) * b.sum(1) / (m * (m - 1)))
@@ -95,7 +96,7 @@ class CKA(_Cosine):
 
 
 class MutualKNN(Similarity):
-    """:func:`mutual_knn`, from squared distances (n, n).
+    """:func:`mutual_knn`, from Gram matrices (n, n).
 
     On m images the neighbours are k(m − 1)/(n − 1), rounded, so that chance stays k/(n − 1). Equally distant images
     come in an order of chance, another one in each space: one order for both would be a similarity.
@@ -103,7 +104,7 @@ class MutualKNN(Similarity):
 
     def __init__(self, x: Array, y: Array, k: int = NEIGHBOURS) -> None:
         rng, self.n, self.k = np.random.default_rng(0), len(x), k
-        self._x, self._y = (_by_distance(z, rng) for z in (x, y))
+        self._x, self._y = (_by_distance(_squared_distances(gram), rng) for gram in (x, y))
         self._near, self._place = np.zeros((self.n, self.n), dtype=bool), np.zeros((self.n, self.n), dtype=np.intp)
         np.put_along_axis(self._near, self._x[:, :k], True, axis=1)
         np.put_along_axis(self._place, self._y, np.arange(self.n - 1)[None], axis=1)
@@ -128,8 +129,16 @@ class MutualKNN(Similarity):
         return np.asarray((common * kept).sum(1) / (k * m))
 
 
+COMPARISONS: Mapping[str, Callable[[Array, Array], Similarity]] = {
+    "rsa": RSA,
+    "cka_debiased": CKA,
+    f"mutual_{NEIGHBOURS}nn": MutualKNN,
+}
+"""The comparisons of two spaces, by their estimator, from the Gram matrices (N, N) of their values, N > 10."""
+
+
 def similarities(gram_x: Array, gram_y: Array) -> dict[str, Similarity]:
-    """The three comparisons of two spaces, from the Gram matrices (N, N) of their centred values, N > 10.
+    """All of :data:`COMPARISONS` of two spaces, from the Gram matrices (N, N) of their values, N > 10.
 
     Raises:
         ValueError: They are not two square matrices of one size, large enough, or not finite.
@@ -138,8 +147,7 @@ def similarities(gram_x: Array, gram_y: Array) -> dict[str, Similarity]:
         check_features(name, gram, NEIGHBOURS + 1, len(gram_x))
     if gram_x.shape != gram_y.shape or len(gram_x) != gram_x.shape[1]:
         raise ValueError(f"gram_x and gram_y must both be (N, N), not {gram_x.shape} and {gram_y.shape}")
-    x, y = (_squared_distances(gram) for gram in (gram_x, gram_y))
-    return {"rsa": RSA(x, y), "cka_debiased": CKA(gram_x, gram_y), f"mutual_{NEIGHBOURS}nn": MutualKNN(x, y)}
+    return {estimator: prepare(gram_x, gram_y) for estimator, prepare in COMPARISONS.items()}
 
 
 def centred_gram(x: Array) -> Array:

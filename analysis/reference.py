@@ -30,33 +30,36 @@ class Reference:
         name: Of ``phi``, for the rows.
 
     Attributes:
-        support: The real images in feature space.
+        originals: Features of all real images.
+        support: Those that others are held against.
         readout: Linear readings of the factors from φ, where there are factors.
         cross_fades: Features of halfway mixtures of unrelated real images, the null of density.
         best: Features of the model at its best, the ceiling of density.
         cross_fade: Realism of ``cross_fades``.
         at_best: Realism of ``best``.
-        real: Realism of each real image among the others.
+        real: Realism of the real images that are held out.
         able: Whether the ceiling clears the null; else the model is too poor for density and smoothness to be judged.
 
     Raises:
-        ValueError: φ gives features that are not finite, or not (N, D).
+        ValueError: φ gives features that are not finite, not (N, D), or the same for nearly all real images.
     """
 
     def __init__(self, subject: Subject, phi: Phi, name: str) -> None:
         self.subject, self.phi, self.name = subject, phi, name
-        real = self.features(subject.images)
+        self.originals, held_out = self.features(subject.images), subject.held_out
         try:
-            self.support = RealImages(real)
+            self.support = RealImages(self.originals[held_out:])
         except ValueError as error:
-            raise ValueError(f"phi ({name}) must give features that tell the real images apart: {error}") from error
+            raise ValueError(
+                f"phi ({name}) must give features that tell the real images apart: {error}: remove copies from images, "
+                f"or leave this phi out"
+            ) from error
         factors = subject.factors
-        self.readout = None if factors is None else Readout(real, factors.values, factors.spec)
+        self.readout = None if factors is None else Readout(self.originals, factors.values, factors.spec)
         self.cross_fades, self.best = self.features(subject.cross_fades), self.features(subject.best)
-        self.cross_fade = self.support.realism(self.cross_fades)
-        # A reconstruction is judged without its own original, which no other image has among the real ones.
-        self.at_best = self.support.realism(self.best, leave_out=subject.inverted)
-        self.real = self.support.realism(real, leave_out=True)
+        self.cross_fade, self.at_best, self.real = (
+            self.support.realism(x) for x in (self.cross_fades, self.best, self.originals[:held_out])
+        )
         (low, _), (_, high) = (bootstrap(median, x, subject.seed) for x in (self.at_best, self.cross_fade))
         self.able = low > high
 
@@ -92,11 +95,16 @@ class Reference:
         """Shape of those paths."""
         return path_shape(self.best_walks)
 
+    @property
+    def compared(self) -> int:
+        """Images in a comparison of spaces: no more than are real, as what neighbours tell depends on their number."""
+        return min(self.subject.n, len(self.originals))
+
     @cached_property
     def organized(self) -> Mapping[str, float]:
         """Ceilings of organization: what the true factors of real images reach, or could if they were known."""
-        n = self.subject.n
-        real = self.support.features[:n]
+        n = self.compared
+        real = self.originals[:n]
         gram = centred_gram(real)
         factors = self.subject.factors
         truth = real if factors is None else encode(factors.values[:n], factors.spec).double().numpy()

@@ -222,4 +222,4 @@ def _of_paths(evidence: "Evidence", values: Array, null: float, ceiling: float) 
 
 
 def _finding(evidence: "Evidence", estimate: Estimate) -> Finding:
-    return Finding(estimate, protocol=evidence.protocol, n=evidence.trials.paths)
+    return Finding(estimate, protocol=evidence.protocol, n=len(evidence.walks))

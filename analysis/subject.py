@@ -17,10 +17,16 @@ from analysis.similarity import NEIGHBOURS
 from analysis.smoothness import STEPS
 from analysis.support import cross_fades
 from datamodules.base import Factor, FactorKind, Role, to_float
+from datamodules.errors import InputError
 from paradigms.contract import GenerativeModel, Invertible
 
 Array = NDArray[np.float64]
 Phi = Callable[[Tensor], Tensor]
+"""Bounded features (N, D) of images (N, C, H, W) in [-1, 1]. The images are on the CPU, wherever the model works; the
+features may be anywhere."""
+
+RESERVED = frozenset({"all", *Role})
+"""What the rows call the whole image and the factors of a role together: no factor can have such a name."""
 
 SMALLEST = 2 * (NEIGHBOURS + 2)
 """Least number of images: half of them must have more than the neighbours that are compared."""
@@ -40,11 +46,22 @@ class Factors:
         values: (N, K), one row per image.
         spec: What the columns are.
         render: (M, K) factor values → (M, C, H, W) uint8 images, where the data set can.
+
+    Raises:
+        InputError: A factor has a reserved name, or values that are not finite.
     """
 
     values: Tensor
     spec: Sequence[Factor]
     render: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for factor, values in zip(self.spec, self.values.T, strict=True):
+            if factor.name in RESERVED:
+                names = ", ".join(sorted(RESERVED))
+                raise InputError(f"factors: {factor.name!r} cannot name one ({names} are taken): rename the column")
+            if not torch.isfinite(values).all():
+                raise InputError(f"factors: {factor.name!r} holds NaN or infinite values: give every image a number")
 
     @classmethod
     def of(cls, factors: Any) -> "Factors":
@@ -92,8 +109,9 @@ class Subject:
         independent: Pairs for the inputs.
         inside: Pairs for what lies inside the model; ``None`` if none are valid.
         cross_fades: Halfway mixtures of unrelated real images: the null of realism.
-        best: The model at its best: reconstructions where there is an encoder, else samples.
-        inverted: Whether ``best`` are reconstructions, image i of real image i.
+        held_out: How many of the first images are none of those that others are held against.
+        best: The model at its best: reconstructions of those where there is an encoder, else samples. Of other images
+            they would be at an advantage, as a sample has no image of its own among the real ones.
 
     Raises:
         ValueError: An argument is out of range; the message names it.
@@ -121,14 +139,19 @@ class Subject:
         self.recorded = model.draw(n, generator)
         many = max(n, REFERENCES)
         self.cross_fades = cross_fades(images, 2 * many, generator)
-        self.inverted = isinstance(model, Invertible)
+        self.held_out = min(many, len(images) // 2)
         device = next(iter(self.inputs.values())).device
         best = (
-            model.invert(images[:many].to(device))
+            model.invert(images[: self.held_out].to(device))
             if isinstance(model, Invertible)
             else model.draw(many, self.generator_of("best"))
         )
         self.best = generate_all(model, best, "the model at its best")
+
+    @property
+    def few(self) -> int:
+        """An eighth of the images: of what takes many generations each, such as walks, controls and hard probes."""
+        return max(4, self.n // 8)
 
     def generator_of(self, name: str) -> torch.Generator:
         """Draws for one candidate, the same whichever others are measured."""

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.neighbours import Array, check_features, nearest, paired_distances, within
+from analysis.neighbours import Array, check_features, nearest, within
 
 NEIGHBOURS = 3
 """Which neighbour's distance is the radius of a ball around a real image, as in Kynkäänniemi et al. 2019."""
@@ -29,7 +29,7 @@ class RealImages:
         k: Which neighbour's distance is a ball's radius.
 
     Raises:
-        ValueError: Fewer than k + 1 images, all but copies of each other, or features that are not finite.
+        ValueError: Fewer than k + 1 images, or nearly all of them copies of each other, or features that are not finite.
     """
 
     def __init__(self, features: Array, k: int = NEIGHBOURS) -> None:
@@ -37,11 +37,11 @@ class RealImages:
         self.features, self.k = features, k
         self.radii = nearest(features, k)[0][:, -1]
         wide = self.radii > 0
-        if wide.sum() < 2:
-            raise ValueError(f"real must hold at least two images with fewer than {k} copies")
+        if wide.sum() <= k:
+            raise ValueError(f"real must hold more than {k} images with fewer than {k} copies, not {wide.sum()}")
         self.trusted = wide & (self.radii <= np.median(self.radii[wide]))
 
-    def realism(self, features: Array, *, leave_out: bool = False) -> Array:
+    def realism(self, features: Array) -> Array:
         """Realism of single images, ``max_i r_i / d(φ_i, φ(x))`` over the trusted half of the real images.
 
         At least 1 for an image inside a trusted ball; invariant under isometries and scalings of φ; higher is better.
@@ -49,23 +49,19 @@ class RealImages:
 
         Args:
             features: φ of the images, (M, D).
-            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
 
         Returns:
             (M,) in (0, 100], the bound where an image coincides with a real one.
 
         Raises:
-            ValueError: Columns don't match, there are more images to leave out than real ones, or features are not
-                finite.
+            ValueError: Columns don't match, or features are not finite.
         """
-        self._check(features, leave_out)
+        check_features("features", features, 1, self.features.shape[1])
         trusted = np.flatnonzero(self.trusted)
-        # In units of the radii, the second nearest image stands in for one that is left out.
-        of_two, two = nearest(self.features[trusted], 2, features, scale=self.radii[trusted])
-        own = leave_out & (trusted[two[:, 0]] == np.arange(len(features)))
-        return np.asarray(1 / np.maximum(np.where(own, of_two[:, 1], of_two[:, 0]), 1 / MOST_REAL))
+        found, _ = nearest(self.features[trusted], 1, features, scale=self.radii[trusted])
+        return np.asarray(1 / np.maximum(found[:, 0], 1 / MOST_REAL))
 
-    def density_of(self, features: Array, *, leave_out: bool = False) -> Array:
+    def density_of(self, features: Array) -> Array:
         """Density of single images: the number of real images' balls that hold them, over k.
 
         All N balls count. The mean over generated images is their density as in :func:`prdc`. In [0, N / k]; invariant
@@ -73,24 +69,18 @@ class RealImages:
 
         Args:
             features: φ of the images, (M, D).
-            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
 
         Returns:
             (M,) multiples of 1 / k.
 
         Raises:
-            ValueError: Columns don't match, there are more images to leave out than real ones, or features are not
-                finite.
+            ValueError: Columns don't match, or features are not finite.
         """
-        self._check(features, leave_out)
+        check_features("features", features, 1, self.features.shape[1])
         [(_, holders)] = within(self.features, features, self.radii[:, None])
-        if leave_out:
-            holders = holders - (
-                paired_distances(self.features[: len(features)], features) < self.radii[: len(features)]
-            )
         return holders / self.k
 
-    def inside(self, features: Array, *, leave_out: bool = False) -> NDArray[np.bool_]:
+    def inside(self, features: Array) -> NDArray[np.bool_]:
         """Whether single images are inside any real image's ball; the share of generated ones is their precision.
 
         All N balls count, as in :func:`prdc`. Invariant under isometries and scalings of φ; higher is better. Source:
@@ -98,16 +88,14 @@ class RealImages:
 
         Args:
             features: φ of the images, (M, D).
-            leave_out: Whether image i is real image i itself, or made from it, and is judged by the others alone.
 
         Returns:
             (M,).
 
         Raises:
-            ValueError: Columns don't match, there are more images to leave out than real ones, or features are not
-                finite.
+            ValueError: Columns don't match, or features are not finite.
         """
-        return self.density_of(features, leave_out=leave_out) > 0
+        return self.density_of(features) > 0
 
     def covered(self, features: Array) -> NDArray[np.bool_]:
         """Whether the ball of each real image (N,) holds any of the images; the share of them is their coverage.
@@ -116,15 +104,13 @@ class RealImages:
 
         Args:
             features: φ of the images, (M, D).
+
+        Raises:
+            ValueError: Columns don't match, or features are not finite.
         """
-        self._check(features, False)
+        check_features("features", features, 1, self.features.shape[1])
         [(covered, _)] = within(self.features, features, self.radii[:, None])
         return covered > 0
-
-    def _check(self, features: Array, leave_out: bool) -> None:
-        check_features("features", features, 1, self.features.shape[1])
-        if leave_out and len(features) > len(self.features):
-            raise ValueError(f"features must be of the first of {len(self.features)} real images, not {len(features)}")
 
 
 def cross_fades(images: Tensor, n: int, generator: torch.Generator) -> Tensor:

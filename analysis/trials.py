@@ -1,5 +1,6 @@
 """The values of one candidate and the images of its interventions, made when first asked for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,11 +49,6 @@ class Trials:
         return self.candidate.name
 
     @cached_property
-    def paths(self) -> int:
-        """Number of walks, and of images behind each hard probe: an eighth of the images."""
-        return max(4, self.subject.n // 8)
-
-    @cached_property
     def fresh(self) -> Tensor:
         """Images (n, C, H, W) whose value is a fresh draw of the candidate's distribution."""
         subject, generator = self.subject, self.subject.generator_of(self.name)
@@ -68,7 +64,7 @@ class Trials:
         pairs = self.subject.pairs(self.name)
         assert pairs is not None
         plan = [Injection((self.name,), towards(step / STEPS)) for step in range(1, STEPS + 1)]
-        images = inject(self.subject.model, pairs.part(0, self.paths), plan, f"{self.name}: smoothness")
+        images = inject(self.subject.model, pairs.part(0, self.subject.few), plan, f"{self.name}: smoothness")
         return torch.cat([images[:, :1], images[:, 2:]], dim=1)
 
     def probe(self, kind: str) -> Tensor:
@@ -76,7 +72,7 @@ class Trials:
 
         ``permuted``: each coordinate comes from another image. ``matched``: a random direction of the same length.
         """
-        generator, m = self.subject.generator_of(f"{self.name} {kind}"), self.paths
+        generator, m = self.subject.generator_of(f"{self.name} {kind}"), self.subject.few
         values = self.subject.inputs.get(self.name, self.values)
         flat = values[:m].flatten(1)
         if kind == "permuted":
@@ -91,8 +87,11 @@ class Trials:
     @cached_property
     def stepwise(self) -> tuple[Array, ...]:
         """Gram matrices (n, n) of the centred values of each sampling step; one if the candidate has no steps."""
-        per_step = self.values.unbind(1) if self.has_steps else (self.values,)
-        return tuple(centred_gram(array(value.float().flatten(1))) for value in per_step)
+        return tuple(self._grams(self.values))
+
+    def _grams(self, values: Tensor) -> Iterator[Array]:
+        for value in values.unbind(1) if self.has_steps else (values,):
+            yield centred_gram(array(value.float().flatten(1)))
 
     @property
     def has_steps(self) -> bool:
@@ -113,6 +112,11 @@ class Trials:
     def gram(self) -> Array:
         """Gram matrix (n, n) of the centred values, flattened over all sampling steps."""
         return np.asarray(sum(self.stepwise))
+
+    @cached_property
+    def twin_gram(self) -> Array | None:
+        """The same of the untrained twin's values, if there is one."""
+        return None if self.twin_values is None else np.asarray(sum(self._grams(self.twin_values)))
 
     @cached_property
     def pooled(self) -> Array:

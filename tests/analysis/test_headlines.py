@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.headlines import disentanglement, linear, mean_interval, readable
+from analysis.headlines import disentanglement, first_cells, linear, mean_interval, readable
 from datamodules.errors import InputError
 
 
@@ -44,6 +44,17 @@ def test_linearity_is_shown_with_its_interval_or_the_reason_why_not():
 def test_a_study_without_trainings_is_named(tmp_path):
     with pytest.raises(InputError, match=r"betas=.* run study=beta first"):
         disentanglement(tmp_path)
+
+
+def test_the_first_cell_of_each_paradigm_is_taken(bottleneck_study):
+    found = first_cells(bottleneck_study, ("gan", "diffusion"))
+    assert {name: cell.name for name, cell in found.items()} == {
+        "diffusion": "diffusion-b16",
+        "gan": "gan-b16",
+        "vae": "vae-b16",
+    }
+    with pytest.raises(InputError, match=r"study=.* holds no finished flow"):
+        first_cells(bottleneck_study, ("flow",))
 
 
 @pytest.mark.slow

@@ -1,15 +1,20 @@
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from planted import PLACES, PLANTED, Chain, Holes, Planted, phi, render
 
 from analysis import measure_model, verdicts
+from analysis.examine import Examiner
+from analysis.prepared import centred_gram
 from analysis.reference import Reference
 from analysis.results import COLUMNS
 from analysis.subject import Factors, Subject
+from analysis.trials import Trials
 from analysis.validate import judged, right
 from datamodules.base import Factor, FactorKind, Role
+from datamodules.errors import InputError
 from paradigms.contract import Kind, LatentCandidate, Path
 
 
@@ -69,9 +74,36 @@ class Encoded(Planted):
         return {"z": PLACES[: len(images)], "u": PLACES[: len(images)]}
 
 
-def test_a_reconstruction_is_judged_without_its_original():
+def test_reconstructions_are_held_against_other_images_than_their_own():
     reference = Reference(Subject(Encoded(), render(PLACES), None, 64, 0), phi, "phi")
-    assert reference.at_best == pytest.approx(reference.real[:512], rel=1e-3)
+    assert len(reference.best) == len(reference.support.features) == 300
+    assert reference.at_best == pytest.approx(reference.real, rel=1e-3)
+
+
+def test_a_perfect_encoder_has_the_ceilings_of_a_perfect_sampler():
+    of_samples, of_reconstructions = (
+        measured(model, candidates=["z"], properties=["density"])[0].set_index("estimator").ceiling
+        for model in (Planted(), Encoded())
+    )
+    for estimator, tolerance in {"precision": 0.1, "density": 0.2, "coverage": 0.1, "kid": 1e-3}.items():
+        assert of_reconstructions[estimator] == pytest.approx(of_samples[estimator], abs=tolerance)
+
+
+@pytest.mark.parametrize(("n", "status"), [(32, "n/a"), (48, "ok")])
+def test_few_walks_do_not_contradict_an_organized_space(n, status):
+    rows = measure_model(Planted(), render(PLACES), phi, n=n, candidates=["z"], properties=["organization"])
+    assert rows.query("estimator == 'mixture'").status.tolist() == [status]
+    assert rows.query("headline").status.tolist() == ["ok"]
+
+
+def test_values_and_factors_are_compared_on_equally_many_images():
+    rows = measure_model(
+        Planted(), render(PLACES[:60]), phi, factors=PLACES[:60], n=96, candidates=["z"], properties=["organization"]
+    ).set_index("estimator")
+    for estimator in ("rsa", "cka_debiased", "mutual_10nn", "information_imbalance"):
+        assert rows.n[estimator] == 60
+        # z is what the factors are: were the numbers not the same, the ceiling would be another.
+        assert rows.value[estimator] == pytest.approx(rows.ceiling[estimator], abs=0.1)
 
 
 def test_a_candidate_is_measured_alike_whichever_others_are():
@@ -112,6 +144,31 @@ def test_bad_arguments_are_named(arguments, message):
 def test_a_feature_space_that_says_nothing_is_named(features):
     with pytest.raises(ValueError, match=r"phi \(phi\) must give"):
         measure_model(Planted(), render(PLACES), features, n=24)
+
+
+def test_images_that_are_mostly_copies_are_named():
+    images = render(torch.cat([PLACES[:1].expand(98, 2), PLACES[1:3]]))
+    with pytest.raises(ValueError, match=r"phi \(phi\) must give .* remove copies from images"):
+        measure_model(Planted(), images, phi, n=24)
+
+
+def test_a_control_that_says_nothing_is_named():
+    subject = Subject(Planted(), render(PLACES), None, 24, 0)
+    with pytest.raises(ValueError, match=r"phi \(flat\) must give .* leave this phi out"):
+        Examiner(subject, {"main": phi, "flat": lambda x: torch.ones(len(x), 3)})
+
+
+@pytest.mark.parametrize("name", ["all", "structure", "content", "surface"])
+def test_a_factor_called_like_a_target_is_named(name):
+    with pytest.raises(InputError, match=f"factors: '{name}' cannot name one"):
+        Factors(PLACES, [Factor(x, FactorKind.CONTINUOUS, 0, Role.CONTENT) for x in ("x", name)])
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_factors_that_are_no_numbers_are_named(wrong):
+    factors = torch.where(torch.arange(600)[:, None] == 7, wrong, PLACES)
+    with pytest.raises(InputError, match="factors: '0' holds NaN or infinite values"):
+        measure_model(Planted(), render(PLACES), phi, factors=factors, n=24)
 
 
 @pytest.mark.parametrize("kind", [FactorKind.CATEGORICAL, FactorKind.CIRCULAR])
@@ -170,6 +227,31 @@ def test_walks_that_stand_still_are_no_crash(seed):
 def test_a_value_that_never_changes_is_no_crash():
     rows = measure_model(Dead(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"])
     assert rows.query("property == 'organization' and headline").reason.tolist() == ["its value never changes"]
+
+
+class Small(Chain):
+    """A first stage whose value varies on a scale of its own."""
+
+    def generate(self, inputs, *, record=(), edits=None):
+        made = super().generate(inputs, record=record, edits={})
+        return made.__class__(made.images, {name: 1e-7 * value for name, value in made.values.items()})
+
+
+def test_whether_a_value_varies_does_not_depend_on_its_units():
+    rows = measure_model(
+        Small(), render(PLACES), phi, factors=PLACES, n=64, candidates=["stage.0"], properties=["organization"]
+    )
+    assert rows.query("headline").verdict.tolist() == ["V"]
+
+
+def test_the_twins_values_are_compared_step_by_step():
+    subject = Subject(Noisy(), render(PLACES), None, 24, 0)
+    values = torch.randn(24, 3, 5, 2, generator=torch.Generator().manual_seed(0))
+    candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
+    trials = Trials(subject, candidate, values, values, None, None)
+    assert trials.has_steps
+    np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
+    np.testing.assert_allclose(trials.twin_gram, trials.gram)
 
 
 @pytest.mark.parametrize("seed", range(3))

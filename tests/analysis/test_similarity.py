@@ -115,7 +115,7 @@ def test_cka_by_rows_is_cka_by_features():
 
 def test_a_reversed_order_of_distances_is_anticorrelated():
     x, _ = pair(20)
-    assert RSA(squared(x), 100 - squared(x)).value() == pytest.approx(-1)
+    assert RSA(centred_gram(x), squared(x) / 2 + 50 * np.eye(20)).value() == pytest.approx(-1)
 
 
 def test_neighbours_in_common_are_counted():
