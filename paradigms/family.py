@@ -23,14 +23,20 @@ class Rule:
         index: See :class:`Site`.
         skips: Whether every element of the argument is a skip.
         once: See :class:`Site`.
+        method: See :class:`Site`.
     """
 
     name: str
     modules: str
-    argument: str | None = None
+    argument: str | int | None = None
     index: int | None = None
     skips: bool = False
     once: bool = False
+    method: str = "forward"
+
+    def site(self, module: nn.Module, index: int | None = None, groups: int = 1) -> Site:
+        """Where in ``module`` to look."""
+        return Site(module, self.argument, index, groups, self.once, self.method)
 
     def taken(self, passing: Any) -> Iterator[tuple[int | None, Tensor]]:
         """Positions and tensors of what passes; a stream that a network's last block no longer has is left out."""
@@ -49,10 +55,12 @@ class Tokens:
     Attributes:
         tokenizer: Name of the pipeline's component.
         length: Tokens of the stretch; the longest that the tokenizer makes by default.
+        lower: Whether the pipeline writes prompts small before.
     """
 
     tokenizer: str
     length: int | None = None
+    lower: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class Family:
         scheduler: Dotted path of the class of the sampler; ``None`` keeps the pipeline's.
         scheduler_options: What to change in the sampler's config.
         components: What to load in another way than the pipeline's files say.
+        moved: Modules of ``diffusers.pipelines`` by the name that the pipeline's files still give them.
         prior: Dotted path of the class of the pipeline that encodes prompts, where it is another one.
         encode: Method of the pipeline that encodes prompts.
         encode_arguments: Its arguments beside the prompts.
@@ -99,6 +108,7 @@ class Family:
     scheduler: str | None = None
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     components: Mapping[str, Any] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
     prior: str | None = None
     encode: str = "encode_prompt"
     encode_arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -161,15 +171,15 @@ def discover(components: Mapping[str, nn.Module], rules: Sequence[Rule], generat
                     found[key].passes += 1
                 else:
                     kind = Kind.SKIP if rule.skips else Kind.ACTIVATION
-                    site = Site(module, rule.argument, index, len(tensor), rule.once)
+                    site = rule.site(module, index, len(tensor))
                     shape = tuple(tensor.shape[1:] if len(tensor) == 1 else tensor.shape)
                     found[key] = Found(name, kind, site, shape)
             return passing
 
         return look
 
-    handles = [
-        intercept(Site(module, rule.argument), watch(rule, match.expand(rule.name), module))
+    removers = [
+        intercept(rule.site(module), watch(rule, match.expand(rule.name), module))
         for rule in rules
         for component, network in components.items()
         for path, module in network.named_modules(prefix=component)
@@ -178,8 +188,8 @@ def discover(components: Mapping[str, nn.Module], rules: Sequence[Rule], generat
     try:
         generate()
     finally:
-        for handle in handles:
-            handle.remove()
+        for remove in removers:
+            remove()
     return _numbered(list(found.values()))
 
 

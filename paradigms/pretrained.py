@@ -3,12 +3,15 @@
 What tells the families apart is data, see :class:`paradigms.family.Family`; here the pipeline's own call generates.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import diffusers
 import torch
+from diffusers.models.autoencoders.vae import AutoencoderMixin
 from hydra.utils import get_object
 from torch import Tensor, nn
 
@@ -74,7 +77,8 @@ class Pretrained:
             tokens = Tokens(**settings)
             tokenizer = getattr(self.pipeline, tokens.tokenizer)
             stop = start + (tokens.length or tokenizer.model_max_length)
-            segments.append(Segment(name, tokenizer, empty[str(self.family.sequence)][0, start:stop]))
+            stretch = empty[str(self.family.sequence)][0, start:stop]
+            segments.append(Segment(name, tokenizer, stretch, lower=tokens.lower))
             start = stop
         return segments
 
@@ -207,7 +211,7 @@ def load(
     dtype: str = "float32",
     variant: str | None = None,
     offload: Literal["none", "model", "sequential"] = "none",
-    attention_slicing: bool = False,
+    slicing: bool = False,
     download: bool = False,
 ) -> Pretrained:
     """A pretrained pipeline.
@@ -221,24 +225,32 @@ def load(
         dtype: Of its weights.
         variant: Of the files of weights, as ``fp16``.
         offload: Whether models, or their layers, wait on the CPU until they are needed.
-        attention_slicing: Whether attention is computed in slices, slower and in less memory.
+        slicing: Whether attention goes head by head and decoding image by image: slower, in less memory.
         download: Whether to fetch from the hub what is not on this machine.
 
     Raises:
-        InputError: A package or a file is missing, or ``model`` is not of this family.
+        InputError: A package or a file is missing, ``model`` is not of this family, or an argument does not fit.
     """
     if importlib.util.find_spec("transformers") is None:
         raise InputError("model: pretrained pipelines need more packages: pip install -e '.[pretrained]'")
+    if offload != "none" and device == "cpu":
+        raise InputError(f"offload={offload} moves models between the CPU and a GPU: give device=cuda, or offload=none")
     if family.prior is not None and prior is None:
         raise InputError(f"family={family.name} needs a second pipeline: give prior, that of {family.prior}")
+
+    for name, module in family.moved.items():
+        setattr(diffusers.pipelines, name, importlib.import_module(module))
 
     def loaded(path: str, pipeline: str, components: Mapping[str, Any]) -> Any:
         pipe = _from_files(path, pipeline, components, dtype, variant, download)
         if pipeline == family.pipeline and family.scheduler is not None:
             config = {**pipe.scheduler.config, **family.scheduler_options}
             pipe.scheduler = get_object(family.scheduler).from_config(config)
-        if attention_slicing:
-            pipe.enable_attention_slicing()
+        if slicing:
+            pipe.enable_attention_slicing(1)
+            for component in pipe.components.values():
+                if isinstance(component, AutoencoderMixin):
+                    component.enable_slicing()
         if offload == "none":
             pipe.to(device)
         elif offload == "model":

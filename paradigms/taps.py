@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from paradigms.contract import Edit, Inputs
 
@@ -19,37 +18,54 @@ class Site:
 
     Attributes:
         module: The module to hook.
-        argument: Name of the argument of ``module.forward``; ``None`` means its output.
+        argument: Name of the argument of ``module.forward``, or its position; ``None`` means the output.
         index: Position inside the output or the argument, where that is a tuple.
         groups: Copies of the batch that pass, stacked in the first dimension.
         once: Whether a generation passes here once, also where the network runs once per timestep.
+        method: What of ``module`` takes the argument, if it is not called itself.
     """
 
     module: nn.Module
-    argument: str | None = None
+    argument: str | int | None = None
     index: int | None = None
     groups: int = 1
     once: bool = False
+    method: str = "forward"
 
 
-def intercept(site: Site, replace: Callable[[Any], Any]) -> RemovableHandle:
-    """Put ``replace(activation)`` in the place of each activation that passes ``site``, until the handle is removed."""
-    index = site.index
+def intercept(site: Site, replace: Callable[[Any], Any]) -> Callable[[], None]:
+    """Put ``replace(activation)`` in the place of each activation that passes ``site``.
+
+    Returns:
+        What ends it.
+    """
+    module, argument, index = site.module, site.argument, site.index
 
     def replaced(value: Any) -> Any:
         return replace(value) if index is None else (*value[:index], replace(value[index]), *value[index + 1 :])
 
-    if site.argument is None:
-        return site.module.register_forward_hook(lambda _module, _args, output: replaced(output))
-    argument = site.argument
-    signature = inspect.signature(site.module.forward)
+    if argument is None:
+        return module.register_forward_hook(lambda _module, _args, output: replaced(output)).remove
+    called = getattr(module, site.method)
+    signature = inspect.signature(called)
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        if isinstance(argument, int):
+            return (*args[:argument], replaced(args[argument]), *args[argument + 1 :]), kwargs
         bound = signature.bind(*args, **kwargs)
         bound.arguments[argument] = replaced(bound.arguments[argument])
         return bound.args, bound.kwargs
 
-    return site.module.register_forward_pre_hook(before, with_kwargs=True)
+    if site.method == "forward":
+        return module.register_forward_pre_hook(before, with_kwargs=True).remove
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = before(module, args, kwargs)
+        return called(*args, **kwargs)
+
+    # PyTorch hooks calls of the module alone. What is set here hides the method of its class.
+    setattr(module, site.method, call)
+    return lambda: delattr(module, site.method)
 
 
 class _Tap:
@@ -124,7 +140,7 @@ def tapped(
     values: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for name, tap in taps.items():
-            stack.callback(intercept(sites[name], tap).remove)
+            stack.callback(intercept(sites[name], tap))
         yield values
     for name in record:
         if name in inputs:

@@ -28,17 +28,19 @@ class Segment:
         name: Beginning of the names of its parts, as in ``text.words``.
         tokenizer: The tokenizer that made it.
         empty: Embeddings (L, D) of the empty prompt.
+        lower: Whether prompts were written small before.
     """
 
-    def __init__(self, name: str, tokenizer: Any, empty: Tensor) -> None:
-        self.tokenizer, self.empty, self.length = tokenizer, empty, len(empty)
+    def __init__(self, name: str, tokenizer: Any, empty: Tensor, *, lower: bool) -> None:
+        self.tokenizer, self.empty, self.length, self.lower = tokenizer, empty, len(empty), lower
         self.bos = int(self._ids([""])[0, 0] == tokenizer.bos_token_id)
         parts = ("bos", "words", "eos", "padding")[1 - self.bos :]
         self.names = {part: f"{name}.{part}" for part in parts}
 
     def _ids(self, prompts: Sequence[str]) -> Tensor:
+        texts = [prompt.lower().strip() if self.lower else prompt for prompt in prompts]
         ids = self.tokenizer(
-            list(prompts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
+            texts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).input_ids
         return torch.as_tensor(ids)
 
