@@ -16,12 +16,16 @@ from skimage.filters import sobel
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from analysis.phi import averaged
 from datamodules.base import Role
 
 Array = NDArray[np.float64]
 
 BINS = 8
 """Bins of each axis of a histogram of colours."""
+
+LARGEST = 128
+"""Images are averaged down to at most so many pixels a side: what is larger takes long, and says little more."""
 
 WINDOW = 7
 """Side of the window of SSIM, in pixels."""
@@ -106,7 +110,8 @@ def squared_distances_by(appearance: Appearance, images: Tensor) -> Array:
         (M, P, 3).
     """
     found = np.empty((len(images), images.shape[1] - 2, 3))
-    coloured = images.expand(-1, -1, 3, -1, -1) if images.shape[2] == 1 else images
+    small = averaged(images.flatten(0, 1), LARGEST).unflatten(0, images.shape[:2])
+    coloured = small.expand(-1, -1, 3, -1, -1) if images.shape[2] == 1 else small
     for m, row in enumerate(((coloured + 1) / 2).clamp(0, 1).double().permute(0, 1, 3, 4, 2).numpy()):
         o, e, *injected = (appearance.describe(image) for image in row)
         distance = appearance.squared_distance

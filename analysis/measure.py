@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.examine import Examination, Examiner
-from analysis.results import PROPERTIES, THUMBNAIL_COLUMNS, write_rows
+from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, write_rows
 from analysis.sink import logged
 from analysis.subject import SMALLEST, Subject
 from analysis.trained import Trained
@@ -71,7 +71,7 @@ def measure(config: DictConfig, run: Path) -> None:
     }
     # The rows come last: they say that the cell is finished.
     (run / "measurement.json").write_text(json.dumps(measurement, indent=2) + "\n")
-    write_rows(rows, run / "rows.parquet")
+    write_rows(rows, run / MEASURED_ROWS)
     _log(config, rows, points, run)
 
 
@@ -82,7 +82,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 def is_measured(config: DictConfig, run: Path) -> bool:
     """Whether ``run`` holds rows made with these settings."""
-    done, note = (run / "rows.parquet").exists(), run / "measurement.json"
+    done, note = (run / MEASURED_ROWS).exists(), run / "measurement.json"
     return done and note.exists() and json.loads(note.read_text()).get("settings") == settings(config)
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from analysis.page import render
 from analysis.results import (
     INJECTION_ROWS,
+    MEASURED_ROWS,
     POINT_COLUMNS,
     finished_cells,
     over_seeds,
@@ -31,9 +32,9 @@ CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "report")
 def build_report(study: Path) -> Path:
     """Write ``report/index.html``, ``rows.parquet``, ``verdicts.csv`` and ``over_seeds.csv`` beside it, of a study.
 
-    Of each directory under ``cells`` that holds ``rows.parquet`` it reads that file and, where they are there,
-    ``manifest.json``, ``measurement.json``, ``injection.parquet``, ``points.parquet`` and ``figures``; the page says
-    what is missing.
+    Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
+    these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
+    missing.
 
     Args:
         study: Directory of the study.
@@ -66,10 +67,17 @@ def show(study: Path) -> None:
 
 
 def _load(folder: Path) -> Cell:
+    split = read_cell(folder, INJECTION_ROWS) if (folder / INJECTION_ROWS).exists() else None
+    if (folder / MEASURED_ROWS).exists():
+        rows = read_cell(folder)
+    else:
+        # Injected alone: one row per candidate, none of them about a property.
+        assert split is not None
+        rows = split[split["estimator"] == "size"]
     return Cell(
         name=folder.name,
-        rows=read_cell(folder),
-        split=read_cell(folder, INJECTION_ROWS) if (folder / INJECTION_ROWS).exists() else None,
+        rows=rows,
+        split=split,
         figures=folder / "figures",
         manifest=_read_json(folder / "manifest.json"),
         measurement=_read_json(folder / "measurement.json"),

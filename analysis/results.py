@@ -20,8 +20,8 @@ PROPERTIES = ("density", "smoothness", "organization", "relevance")
 THUMBNAIL_COLUMNS = 32
 """Images in one line of ``figures/thumbnails.png``."""
 
-INJECTION_ROWS = "injection.parquet"
-"""Beside ``rows.parquet`` in the directory of a cell: the rows of the split of its work."""
+MEASURED_ROWS, INJECTION_ROWS = "rows.parquet", "injection.parquet"
+"""In the directory of a cell: the rows of its four properties, and those of the split of its work."""
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -118,20 +118,20 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 
 
 def finished_cells(study: Path) -> list[Path]:
-    """Directories of the finished cells of a study, in order of their names.
+    """Directories of the cells of a study that have been measured or injected, in order of their names.
 
     Raises:
         InputError: There is none.
     """
-    folders = [file.parent for file in sorted(study.glob("cells/*/rows.parquet"))]
+    folders = {file.parent for name in (MEASURED_ROWS, INJECTION_ROWS) for file in study.glob(f"cells/*/{name}")}
     if not folders:
         raise InputError(
-            f"study={study} has no finished cell (no cells/*/rows.parquet): run python -m analysis.study first"
+            f"study={study} has no finished cell (no cells/*/{MEASURED_ROWS}): run python -m analysis.study first"
         )
-    return folders
+    return sorted(folders)
 
 
-def read_cell(folder: Path, name: str = "rows.parquet") -> pd.DataFrame:
+def read_cell(folder: Path, name: str = MEASURED_ROWS) -> pd.DataFrame:
     """The tidy rows of one finished cell, of its measurement or of its injection.
 
     Raises:
@@ -154,8 +154,8 @@ def read_rows(study: Path) -> pd.DataFrame:
         InputError: There is no finished cell, or a file holds no tidy rows.
     """
     folders = finished_cells(study)
-    tables = [read_cell(folder) for folder in folders]
-    tables += [read_cell(folder, INJECTION_ROWS) for folder in folders if (folder / INJECTION_ROWS).exists()]
+    files = [(folder, name) for name in (MEASURED_ROWS, INJECTION_ROWS) for folder in folders]
+    tables = [read_cell(folder, name) for folder, name in files if (folder / name).exists()]
     return pd.concat(tables, ignore_index=True)
 
 

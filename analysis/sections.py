@@ -185,9 +185,9 @@ def _steps(cell: Cell) -> dict[str, Any] | None:
 
 
 def _phis(cell: Cell) -> dict[str, Any] | None:
-    """The verdicts that each feature space would give; ``None`` if there is one."""
+    """The verdicts that each feature space would give; ``None`` if there is one, or no verdict."""
     names = _ordered(cell.rows["phi"])
-    if len(names) < 2:
+    if len(names) < 2 or not cell.rows["headline"].any():
         return None
     keys = ["candidate", "property", "estimator", "target"]
     shown = cell.rows[(cell.rows["timestep"] == JOINT) & cell.rows["view"].isin(FLAT)]

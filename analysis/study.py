@@ -36,9 +36,9 @@ def app(config: DictConfig) -> None:
     """Train, measure and, where it is asked for, inject one cell, unless that is done."""
     cell = Path(config.dir) / HydraConfig.get().sweep.subdir
     get_method(config.train)(config, cell)
-    if is_measured(config, cell):
+    if config.measure.n and is_measured(config, cell):
         print(f"{cell}: already measured")
-    else:
+    elif config.measure.n:
         measure(config, cell)
     if config.inject and is_injected(config, cell):
         print(f"{cell}: already injected")
@@ -53,7 +53,7 @@ def main() -> None:
         app()
     finally:
         # Also when a cell failed: Hydra has run the others.
-        if Sweep.study and any(Sweep.study.glob("cells/*/rows.parquet")):
+        if Sweep.study and any(Sweep.study.glob("cells/*/*.parquet")):
             show(Sweep.study)
 
 

@@ -267,3 +267,15 @@ def test_the_command_answers_an_empty_study_in_one_line(tmp_path: Path) -> None:
     message = "error: study=nothing has no finished cell (no cells/*/rows.parquet): run python -m analysis.study first"
     assert done.stderr.splitlines()[-1] == message
     assert "Traceback" not in done.stderr
+
+
+def test_a_cell_that_was_only_injected_has_a_page(add_cell: Callable[..., None], tmp_path: Path) -> None:
+    add_cell(tmp_path / "cells" / "diffusion", "diffusion")
+    cell = tmp_path / "cells" / "diffusion"
+    for name in ("rows.parquet", "points.parquet", "measurement.json"):
+        (cell / name).unlink()
+    page = Page(build_report(tmp_path))
+    assert page.data["panels"] == []
+    assert [model["label"] for model in page.data["frontier"]] == ["diffusion"]
+    assert "Strict or broad" in page.text
+    assert verdicts(read_rows(tmp_path)).empty
