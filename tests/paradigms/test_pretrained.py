@@ -136,6 +136,26 @@ def test_all_of_e_is_e(model):
     assert torch.equal(images[1], plain[1])
 
 
+def test_images_are_the_pipelines_own(model):
+    """Of the prompt itself: nothing is lost in the parts of the text, nor are the constants others than its own."""
+    (text,) = PROMPTS.texts[:1]
+    noise = {name: value for name, value in model.draw(1, torch.Generator()).items() if name in model.family.noise}
+    latents = {model.family.noise[name]: value for name, value in noise.items()}
+    # Without it PixArt encodes its own.
+    settings = {name: value for name, value in model.family.settings().items() if name != "negative_prompt"}
+    condition = {"prompt": [text]}
+    if model.prior is not None:
+        prior = model.prior([text], **model.family.encode_arguments, generator=torch.Generator().manual_seed(0))
+        condition = dict(zip(("image_embeds", "negative_image_embeds"), prior, strict=True))
+    (images,) = model.pipeline(**condition, **latents, **settings, generator=torch.Generator().manual_seed(0))[:1]
+    expected = torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
+    assert torch.equal(model.generate({**noise, **model.encode([text])}).images, expected)
+
+
+def test_networks_have_no_dropout(model):
+    assert not any(network.training for network in model._networks().values())
+
+
 def test_a_batch_equals_single_images(model):
     inputs = pair(model)
     together = model.generate(inputs).images
@@ -275,41 +295,6 @@ def test_it_is_measured_and_injected(sd14):
     injected = inject(model, shared, [Injection(("h",)), Injection(("vae_latent",))], "injection")
     assert torch.equal(injected[:, 3], injected[:, 1])
     assert draw_role_pairs(model, 2, "surface", (), generator).differs == "surface"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("text\na\nb\n", "no column prompt, only text"),
-        ('prompt\na\n""\n', "prompt 2 is empty"),
-        ("prompt\na\na\n", "at least 2 different"),
-        ("prompt,content\na,a\nb,b\n", "without structure, surface"),
-        ("prompt,structure,content,surface\na,p,a,x\nb,q,b,y\n", "differ in structure alone"),
-        (None, "does not exist"),
-        (b"prompt\n\xff\n", "is not UTF-8"),
-    ],
-)
-def test_prompts_that_cannot_be_used_are_named(tmp_path, text, said):
-    path = tmp_path / "prompts.csv"
-    if text is not None:
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InputError, match=said) as raised:
-        Prompts.read(path)
-    assert str(path) in str(raised.value)
-
-
-def test_prompts_are_read(tmp_path):
-    path = tmp_path / "prompts.csv"
-    path.write_text(
-        "prompt,structure,content,surface,note\na big cat,big,cat,,x\na cat,,cat,,y\na red cat,,cat,red,z\n"
-        "a dog,,dog,,\n"
-    )
-    prompts = Prompts.read(path)
-    assert prompts.texts == ["a big cat", "a cat", "a red cat", "a dog"]
-    assert prompts.partners("surface") == [[], [2], [1], []]
-    for role, partner in (("structure", "a big cat"), ("content", "a dog"), ("surface", "a red cat")):
-        o, e = prompts.draw_varied(8, role, torch.Generator().manual_seed(0))
-        assert {frozenset(both) for both in zip(o, e, strict=True)} == {frozenset({"a cat", partner})}
 
 
 def test_prompts_without_roles_vary_in_none(sd14, tmp_path):
