@@ -13,7 +13,6 @@ from torch import Tensor
 from analysis.appearance import APPEARANCES, squared_distances_by
 from analysis.evidence import UNPAIRED
 from analysis.injection import INTO, Injection, injections, layer_sets, towards, windows
-from analysis.interventions import ROWS
 from analysis.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
 from analysis.results import COLUMNS
 from analysis.space import Space
@@ -56,7 +55,7 @@ class Extent:
         each_step: Whether to inject at every single sampling step, beside all of them and their thirds.
         sets: Whether to inject all layers but one, all up to one and all from one on.
         strength: How far to move O's value towards E's; 1 injects E's value.
-        rows: Most images of one batched generation.
+        rows: Most images of one batched generation; ``None`` leaves it to the model.
 
     Raises:
         ValueError: A number is out of range.
@@ -66,14 +65,14 @@ class Extent:
     each_step: bool = True
     sets: bool = True
     strength: float = 1.0
-    rows: int = ROWS
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < FEWEST:
             raise ValueError(f"n={self.n} must be at least {FEWEST} pairs")
         if not 0 < self.strength <= 1:
             raise ValueError(f"strength={self.strength} must lie above 0 and not above 1")
-        if self.rows < 3:
+        if self.rows is not None and self.rows < 3:
             raise ValueError(f"rows={self.rows} must be at least 3: O, E and what is injected share a batch")
 
 

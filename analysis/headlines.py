@@ -61,7 +61,7 @@ def truncation(run: Path, phi: DictConfig, cache: Path) -> pd.DataFrame:
         phi: Config of the feature space.
         cache: Where feature spaces are kept.
     """
-    trained, paradigm, _twin = load(run)
+    trained, model, _twin = load(run)
     data: ImageDataModule = instantiate(trained.data)
     features = instantiate(phi)(data=data, cache=cache)
     with torch.no_grad():
@@ -70,8 +70,8 @@ def truncation(run: Path, phi: DictConfig, cache: Path) -> pd.DataFrame:
         for psi in tqdm(TRUNCATIONS, desc="truncation"):
             found = []
             for seed in range(DRAWS):
-                z = paradigm.model.draw(IMAGES, torch.Generator().manual_seed(seed))["z"]
-                images = generate_all(paradigm.model, {"z": psi * z}, "images")
+                z = model.draw(IMAGES, torch.Generator().manual_seed(seed))["z"]
+                images = generate_all(model, {"z": psi * z}, "images")
                 found.append(prdc(real, array(features(images))))
             row: dict[str, Any] = {"z times": psi}
             rows.append(row | {name: mean_interval([x[name] for x in found]) for name in ("precision", "coverage")})
@@ -86,11 +86,11 @@ def disentanglement(study: Path) -> pd.DataFrame:
     """
     found: dict[float, list[tuple[float, float]]] = {}
     for manifest in tqdm(sorted(study.glob("cells/*/manifest.json")), desc="encoders"):
-        trained, paradigm, _twin = load(manifest.parent)
+        trained, model, _twin = load(manifest.parent)
         data: ImageDataModule = instantiate(trained.data)
         test = data.splits["test"].subset(torch.arange(min(ENCODED, len(data.splits["test"].pixels))))
         with torch.no_grad():
-            codes = array(paradigm.model.invert(to_float(test.pixels))["mu"])
+            codes = array(model.invert(to_float(test.pixels))["mu"])
         columns = [
             test.values[:, k].long().numpy()
             if factor.kind is FactorKind.CATEGORICAL

@@ -36,10 +36,11 @@ def inject(config: DictConfig, run: Path) -> None:
     except (TypeError, ValueError) as error:
         raise InputError(f"injection: {error}") from error
     trained = Trained(config, run)
-    layers = len(trained.model.candidates)
-    print(f"{run}: injecting {layers} latent candidates, {extent.n} pairs, at most {extent.rows} images at a time")
+    print(f"{run}: injecting {len(trained.model.candidates)} latent candidates, {extent.n} pairs")
     started = time.perf_counter()
-    spaces = [Space(name, phi, trained.images, trained.factors) for name, phi in trained.phis.items()]
+    # The factors are read in the first.
+    readable = (trained.images, trained.factors) if trained.factors else (None, None)
+    spaces = [Space(name, phi, *readable) for name, phi in trained.phis.items()]
     generator = torch.Generator().manual_seed(trained.seed)
     found = dissect(trained.model, spaces, generator, factors=trained.factors, seed=trained.seed, extent=extent)
     rows = trained.described(found.rows)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from analysis.interventions import ROWS, walk
+from analysis.interventions import rows_of, walk
 from analysis.pairs import Pairs
 from paradigms.contract import Edit, GenerativeModel, Inputs, LatentCandidate, Path, Resumable
 
@@ -86,13 +86,15 @@ def layer_sets(names: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     }
 
 
-def inject(model: GenerativeModel, pairs: Pairs, plan: Sequence[Injection], what: str, rows: int = ROWS) -> Tensor:
+def inject(
+    model: GenerativeModel, pairs: Pairs, plan: Sequence[Injection], what: str, rows: int | None = None
+) -> Tensor:
     """All batches of :func:`injections` in one tensor (N, 2 + len(plan), C, H, W)."""
     return torch.cat(list(injections(model, pairs, plan, what, rows)))
 
 
 def injections(
-    model: GenerativeModel, pairs: Pairs, plan: Sequence[Injection], what: str, rows: int = ROWS
+    model: GenerativeModel, pairs: Pairs, plan: Sequence[Injection], what: str, rows: int | None = None
 ) -> Iterator[Tensor]:
     """O, E, and O with E's value of some candidates, in batched generations.
 
@@ -104,7 +106,8 @@ def injections(
         pairs: N pairs.
         plan: What to put into O, one entry for each image.
         what: Name of the progress bar.
-        rows: Most images of one batched generation, which bounds the memory; at least 3.
+        rows: Most images of one batched generation, which bounds the memory; at least 3; by default as many
+            as the model says.
 
     Yields:
         (M, 2 + len(plan), C, H, W) of some of the pairs, in their order: O, E, and one image for each entry of the
@@ -113,6 +116,7 @@ def injections(
     Raises:
         ValueError: ``rows`` is too small, or an entry names no candidate, or the sampling steps of an input.
     """
+    rows = rows_of(model) if rows is None else rows
     if rows < 3:
         raise ValueError(f"rows={rows} must be at least 3: O, E and what is injected share a batch")
     for entry in plan:

@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from paradigms.contract import GenerativeModel, Inputs, Path
+from paradigms.contract import Bounded, GenerativeModel, Inputs, Path
 
 ROWS = 256
-"""Most images of one batched generation."""
+"""Most images of one batched generation, where the model does not say so itself."""
+
+
+def rows_of(model: GenerativeModel) -> int:
+    """Most images of one batched generation."""
+    return model.rows if isinstance(model, Bounded) else ROWS
 
 
 def split_inputs(inputs: Inputs, size: int) -> list[dict[str, Tensor]]:
@@ -23,7 +28,7 @@ def split_inputs(inputs: Inputs, size: int) -> list[dict[str, Tensor]]:
 
 def generate_all(model: GenerativeModel, inputs: Inputs, what: str) -> Tensor:
     """Images (N, C, H, W) of ``inputs``, generated in batches under a progress bar named ``what``."""
-    pieces = split_inputs(inputs, ROWS)
+    pieces = split_inputs(inputs, rows_of(model))
     return torch.cat([model.generate(piece).images.cpu() for piece in tqdm(pieces, desc=what, leave=False)])
 
 
@@ -54,7 +59,10 @@ def record_all(
     model: GenerativeModel, inputs: Inputs, names: Collection[str], what: str
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Images and values of candidates, generated in batches under a progress bar named ``what``."""
-    parts = [model.generate(piece, record=names) for piece in tqdm(split_inputs(inputs, ROWS), desc=what, leave=False)]
+    parts = [
+        model.generate(piece, record=names)
+        for piece in tqdm(split_inputs(inputs, rows_of(model)), desc=what, leave=False)
+    ]
     values = {name: torch.cat([part.values[name].cpu() for part in parts]) for name in names}
     return torch.cat([part.images.cpu() for part in parts]), values
 
@@ -68,8 +76,8 @@ def replace_value(model: GenerativeModel, inputs: Inputs, name: str, values: Ten
         return generate_all(model, {**inputs, name: values}, what)
     rank = len(model.candidates[name].shape)
     images = []
-    pieces = zip(split_inputs(inputs, ROWS), values.split(ROWS), strict=True)
-    for piece, fresh in tqdm(pieces, desc=what, total=-(-len(values) // ROWS), leave=False):
+    pieces = zip(split_inputs(inputs, rows_of(model)), values.split(rows_of(model)), strict=True)
+    for piece, fresh in tqdm(pieces, desc=what, total=-(-len(values) // rows_of(model)), leave=False):
 
         def edit(activations: Tensor, step: int, fresh: Tensor = fresh) -> Tensor:
             stepwise = activations.ndim == rank

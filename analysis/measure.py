@@ -3,6 +3,7 @@
 import json
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, write
 from analysis.sink import logged
 from analysis.subject import SMALLEST, Subject
 from analysis.trained import Trained
-from datamodules.base import FactorKind, ImageDataModule
+from datamodules.base import Factor, FactorKind
 from datamodules.errors import InputError, reports_errors
 from datamodules.pictures import save_grid
 
@@ -49,10 +50,11 @@ def measure(config: DictConfig, run: Path) -> None:
     reference = examiner.references[0]
     rows = trained.described(result.rows)
     _figures(result, run / "figures")
-    points = _points(result, trained.data)
+    factors = trained.data.factors if trained.data else ()
+    points = _points(result, factors)
     points.to_parquet(run / "points.parquet", index=False)
     accuracy = reference.readout.accuracy if reference.readout else {}
-    kinds = {factor.name: str(factor.kind) for factor in trained.data.factors}
+    kinds = {factor.name: str(factor.kind) for factor in factors}
     measurement = {
         "n": n,
         "settings": settings(config),
@@ -95,10 +97,10 @@ def _figures(result: Examination, folder: Path) -> None:
     save_grid(images, folder / "thumbnails.png", THUMBNAIL_COLUMNS, padding=0)
 
 
-def _points(result: Examination, data: ImageDataModule) -> pd.DataFrame:
+def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
     """UMAP (McInnes et al. 2018) of the values of each candidate, with the factors read from the images."""
     columns: dict[str, Any] = {}
-    for factor, values in zip(data.factors, result.factor_values, strict=False):
+    for factor, values in zip(factors, result.factor_values, strict=False):
         match factor.kind:
             case FactorKind.CATEGORICAL:
                 names = factor.labels or tuple(map(str, range(factor.cardinality)))

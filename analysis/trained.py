@@ -17,33 +17,38 @@ from torch import Tensor
 from analysis.subject import SMALLEST, Factors, Phi
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
-from paradigms.contract import GenerativeModel
+from paradigms.contract import Bounded
 
 REAL_IMAGES = 2500
 """Most real images that a model is held against."""
 
 
-def load(run: Path) -> tuple[DictConfig, Any, Any]:
-    """The config of a finished training, its paradigm with the trained weights, and the same untrained.
+def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
+    """The config of a run directory, its model with the trained weights, and the same untrained.
+
+    A pretrained pipeline says itself where it works, and has no untrained twin: ``None``.
 
     Args:
         run: Its directory.
+        device: Where the models work.
 
     Raises:
-        InputError: ``run`` holds no trained model, or its weights are of another shape.
+        InputError: ``run`` holds no trained model, its weights are of another shape, or a pipeline cannot be loaded.
     """
     if not (run / "manifest.json").exists():
         raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
     trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+    if "pipeline" in trained:
+        return trained, instantiate(trained.pipeline, _convert_="all"), None
     torch.manual_seed(trained.seed)
-    paradigm, twin = (instantiate(trained.paradigm, _convert_="all") for _ in range(2))
+    model, twin = (instantiate(trained.paradigm, _convert_="all").model for _ in range(2))
     try:
-        paradigm.model.load_state_dict(load_file(run / "weights.safetensors"))
+        model.load_state_dict(load_file(run / "weights.safetensors"))
     except (RuntimeError, SafetensorError) as error:
         raise InputError(
             f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
         ) from error
-    return trained, paradigm, twin
+    return trained, model.to(device), twin.to(device)
 
 
 class Trained:
@@ -57,8 +62,8 @@ class Trained:
         manifest: What training noted down.
         seed: Of the training.
         model: The trained model.
-        twin: The same untrained.
-        data: What it was trained on.
+        twin: The same untrained; ``None`` if there is none.
+        data: What it was trained on, or real images like those that it makes; ``None`` if there are none.
         phis: Feature spaces by name.
 
     Raises:
@@ -66,17 +71,15 @@ class Trained:
     """
 
     def __init__(self, config: DictConfig, run: Path) -> None:
-        trained, paradigm, twin = load(run)
-        self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
         if config.threads:
             torch.set_num_threads(config.threads)
-        if config.accelerator != "cpu" and torch.cuda.is_available():
-            paradigm.to("cuda")
-            twin.to("cuda")
+        device = "cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+        trained, self.model, self.twin = load(run, device)
+        if isinstance(self.model, Bounded):
+            print(self.model.memory(self.model.rows))
+        self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
         self.seed: int = trained.seed
-        self.model: GenerativeModel = paradigm.model
-        self.twin: GenerativeModel = twin.model
-        self.data: ImageDataModule = instantiate(trained.data)
+        self.data: ImageDataModule | None = instantiate(trained.data) if trained.data else None
         cache = Path(config.data_dir)
         self.phis: dict[str, Phi] = {
             name: instantiate(phi)(data=self.data, cache=cache) for name, phi in config.phi.items()
@@ -84,6 +87,8 @@ class Trained:
 
     @cached_property
     def _test(self) -> Images:
+        if self.data is None:
+            raise InputError("data.folder is not set: give a folder of real images like those that the prompts ask for")
         split = self.data.splits["test"]
         if len(split.pixels) < SMALLEST:
             raise InputError(
@@ -100,7 +105,9 @@ class Trained:
     @cached_property
     def factors(self) -> Factors | None:
         """Their factors, where the data set has any."""
-        return Factors(self._test.values, self.data.factors, self.data.render) if self.data.factors else None
+        if self.data is None or not self.data.factors:
+            return None
+        return Factors(self._test.values, self.data.factors, self.data.render)
 
     def described(self, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Rows with the columns that describe the cell."""

@@ -146,3 +146,17 @@ class Varied(Protocol):
             generator: Of all draws.
         """
         ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A model so large that it says how many images it can make at once."""
+
+    @property
+    def rows(self) -> int:
+        """Most images of one batched generation."""
+        ...
+
+    def memory(self, images: int, record: Collection[str] = ()) -> str:
+        """One line on the memory that it takes, with the values of ``record`` kept of so many images."""
+        ...

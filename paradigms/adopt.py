@@ -1,0 +1,61 @@
+"""A pretrained pipeline in the place of a training: a run directory that can be measured and injected."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from datamodules.errors import InputError
+from datamodules.files import write_whole
+from paradigms.prompts import Prompts
+from paradigms.settings import absolute
+from paradigms.train import git_commit
+
+KEPT = ("pipeline", "data", "seed")
+
+
+def adopt(config: DictConfig, run: Path) -> None:
+    """Write ``config.yaml`` and ``manifest.json`` of a pretrained pipeline into ``run``; nothing is loaded yet.
+
+    Args:
+        config: With ``pipeline``, which builds the model, ``data``, ``seed``, ``paradigm_name`` and ``data_name``.
+        run: The run directory.
+
+    Raises:
+        InputError: ``run`` holds another model, or no model is named.
+    """
+    if OmegaConf.is_missing(config, "model"):
+        raise InputError("model is not set: give the directory of a saved pipeline, or its name on the hub")
+    settings = OmegaConf.masked_copy(config, list(KEPT))
+    for name in ("model", "prior"):
+        if (path := config.get(name)) and Path(path).exists():
+            settings.pipeline[name] = absolute(path)
+    # Without a folder there are no real images, and nothing but injection.
+    if config.data.folder is None:
+        settings.data = None
+    else:
+        settings.data.folder = absolute(config.data.folder)
+    text = OmegaConf.to_yaml(settings, resolve=True)
+    kept = run / "config.yaml"
+    if kept.exists() and kept.read_text() != text:
+        raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(kept, text)
+    manifest = {
+        "cell": run.name,
+        "paradigm": config.paradigm_name,
+        "data": config.data_name,
+        "bottleneck": 0,
+        "seed": config.seed,
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")}
+        | {"python": platform.python_version()},
+        "git_commit": git_commit(),
+    }
+    write_whole(run / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def prompts(path: str | None) -> Prompts:
+    """Those of a CSV; without one, objects before backgrounds in styles, each varying alone."""
+    return Prompts.combined() if path is None else Prompts.read(Path(path))
