@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from datamodules.errors import InputError
 from paradigms.contract import Kind
 from paradigms.taps import Site, intercept
 
@@ -95,6 +96,9 @@ class Family:
         guidance_arguments: The call's arguments that take the guidance scale.
         size_arguments: The call's arguments that take the size.
         arguments: Other arguments of the call.
+
+    Raises:
+        InputError: ``steps`` or ``size`` is out of range.
     """
 
     name: str
@@ -122,6 +126,12 @@ class Family:
     guidance_arguments: Sequence[str] = ("guidance_scale",)
     size_arguments: Sequence[str] = ("height", "width")
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"family.steps={self.steps}: give at least 1 sampling step")
+        if self.size is not None and (self.size < 16 or self.size % 16):
+            raise InputError(f"family.size={self.size}: give a multiple of 16 pixels")
 
     def settings(self) -> dict[str, Any]:
         """The arguments of the pipeline's call that are the same for every image."""

@@ -25,6 +25,11 @@ from paradigms.text import Segment
 SEED = 0
 """Of the noise that a stochastic sampler adds in its steps: the same for every image, and so part of the model."""
 
+ROWS = 8
+"""Images of one batched generation that a large graphics card holds, by default."""
+
+DTYPES = ("float32", "float16", "bfloat16")
+
 
 class Pretrained:
     """A pipeline that meets the contract.
@@ -38,13 +43,15 @@ class Pretrained:
         family: What is special about it.
         prompts: To draw from.
         prior: The pipeline that encodes prompts, where the family has one.
+        rows: Most images of one batched generation.
 
     Attributes:
         candidates: See :class:`paradigms.contract.GenerativeModel`.
         prompts: To draw from.
     """
 
-    def __init__(self, pipeline: Any, family: Family, prompts: Prompts, prior: Any = None) -> None:
+    def __init__(self, pipeline: Any, family: Family, prompts: Prompts, prior: Any = None, rows: int = ROWS) -> None:
+        self.rows = rows
         self.pipeline, self.family, self.prompts, self.prior = pipeline, family, prompts, prior
         for network in self._networks().values():
             # Dropout in a text encoder would make the text random.
@@ -213,6 +220,7 @@ def load(
     offload: Literal["none", "model", "sequential"] = "none",
     slicing: bool = False,
     download: bool = False,
+    rows: int = ROWS,
 ) -> Pretrained:
     """A pretrained pipeline.
 
@@ -227,12 +235,19 @@ def load(
         offload: Whether models, or their layers, wait on the CPU until they are needed.
         slicing: Whether attention goes head by head and decoding image by image: slower, in less memory.
         download: Whether to fetch from the hub what is not on this machine.
+        rows: Most images of one batched generation, at least 3.
 
     Raises:
         InputError: A package or a file is missing, ``model`` is not of this family, or an argument does not fit.
     """
     if importlib.util.find_spec("transformers") is None:
         raise InputError("model: pretrained pipelines need more packages: pip install -e '.[pretrained]'")
+    if rows < 3:
+        raise InputError(f"rows={rows}: give at least 3, since O, E and what is injected share a batch")
+    if dtype not in DTYPES:
+        raise InputError(f"dtype={dtype} must be one of {', '.join(DTYPES)}")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device={device}: this machine has no GPU that PyTorch can use: give device=cpu")
     if offload != "none" and device == "cpu":
         raise InputError(f"offload={offload} moves models between the CPU and a GPU: give device=cuda, or offload=none")
     if family.prior is not None and prior is None:
@@ -245,7 +260,7 @@ def load(
         pipe = _from_files(path, pipeline, components, dtype, variant, download)
         if pipeline == family.pipeline and family.scheduler is not None:
             config = {**pipe.scheduler.config, **family.scheduler_options}
-            pipe.scheduler = get_object(family.scheduler).from_config(config)
+            pipe.scheduler = _class(family.scheduler, "family.scheduler").from_config(config)
         if slicing:
             pipe.enable_attention_slicing(1)
             for component in pipe.components.values():
@@ -261,22 +276,31 @@ def load(
 
     pipeline = loaded(model, family.pipeline, family.components)
     encoder = None if family.prior is None else loaded(str(prior), family.prior, {})
-    return (VariedPretrained if prompts.roles else Pretrained)(pipeline, family, prompts, encoder)
+    return (VariedPretrained if prompts.roles else Pretrained)(pipeline, family, prompts, encoder, rows)
+
+
+def _class(path: str, field: str) -> Any:
+    """The class with the dotted ``path`` that ``field`` gives."""
+    try:
+        return get_object(path)
+    except ImportError as error:
+        raise InputError(f"{field}={path} does not exist: give the dotted path of a class of diffusers") from error
 
 
 def _from_files(
     path: str, pipeline: str, components: Mapping[str, Any], dtype: str, variant: str | None, download: bool
 ) -> Any:
     """A pipeline of class ``pipeline`` from a directory or the hub."""
-    kind = get_object(pipeline)
+    kind = _class(pipeline, "family.pipeline")
     remedy = f"give the directory or the name on the hub of a {kind.__name__}"
     try:
         found = kind.load_config(path, local_files_only=not download)["_class_name"]
-        if found != kind.__name__:
-            raise InputError(f"model={path} is a {found}: choose its family, or {remedy}")
-        return kind.from_pretrained(
-            path, dtype=getattr(torch, dtype), variant=variant, local_files_only=not download, **components
-        )
-    except OSError as error:
+        settings = {"dtype": getattr(torch, dtype), "variant": variant, "local_files_only": not download}
+        # Not before its class is known to be right: it may take minutes.
+        pipe = kind.from_pretrained(path, **settings, **components) if found == kind.__name__ else None
+    except (OSError, ValueError) as error:
         fetch = "" if download else "; what is not on this machine is fetched with download=true"
         raise InputError(f"model={path} cannot be loaded: {remedy}{fetch}: {error}") from error
+    if pipe is None:
+        raise InputError(f"model={path} is a {found}: choose its family, or {remedy}")
+    return pipe

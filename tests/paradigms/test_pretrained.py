@@ -17,6 +17,7 @@ from analysis.injection import Injection, inject
 from analysis.pairs import draw_pairs, draw_role_pairs
 from datamodules.errors import InputError
 from paradigms.contract import Kind, Varied
+from paradigms.family import Family
 from paradigms.pretrained import load
 from paradigms.prompts import Prompts
 
@@ -94,6 +95,7 @@ def test_recorded_values_have_the_declared_shapes(model):
     assert generation.images.shape[:2] == (2, 3)
     assert generation.images.abs().max() <= 1
     assert generation.images.std() > 1e-3
+    assert f"{len(model.candidates)} latent candidates" in model.memory(2, list(model.candidates))
     for name, candidate in model.candidates.items():
         assert generation.values[name].shape == (2, *candidate.shape), name
         assert torch.isfinite(generation.values[name]).all(), name
@@ -210,10 +212,6 @@ def test_the_parts_of_a_text_are_the_pipelines_own_text(model):
                 assert torch.equal(torch.cat(seen, dim=1)[i].bool(), encoded[model.family.mask][0].bool())
 
 
-def test_the_line_on_memory_names_the_weights(model):
-    assert f"{len(model.candidates)} latent candidates" in model.memory(4, ["x_T"])
-
-
 def test_words_bring_their_length(sd14):
     model = load(family=family("sd14"), prompts=PROMPTS, **sd14)
     o, e = model.encode(["a"]), model.encode(["a b c"])
@@ -310,5 +308,21 @@ def test_a_pipeline_that_is_missing_or_another_is_named(sd14, tmp_path):
         load(**sd14, family=family("sd14", pipeline="diffusers.StableDiffusionXLPipeline"), prompts=PROMPTS)
     with pytest.raises(InputError, match="needs a second pipeline"):
         load(**sd14, family=family("kandinsky22"), prompts=PROMPTS)
-    with pytest.raises(InputError, match="offload=model"):
-        load(**sd14, family=family("sd14"), prompts=PROMPTS, offload="model")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"offload": "model"}, "offload=model"),
+        ({"dtype": "float17"}, "dtype=float17"),
+        ({"variant": "fp16"}, "cannot be loaded"),
+        ({"scheduler": "diffusers.Nothing"}, r"family.scheduler=diffusers.Nothing"),
+        ({"steps": 0}, r"family.steps=0"),
+        ({"size": 65}, r"family.size=65"),
+    ],
+)
+def test_settings_out_of_range_are_named(sd14, settings, said):
+    own = {name: value for name, value in settings.items() if name in Family.__dataclass_fields__}
+    others = {name: value for name, value in settings.items() if name not in own}
+    with pytest.raises(InputError, match=said):
+        load(**sd14, family=family("sd14", **own), prompts=PROMPTS, **others)
