@@ -3,7 +3,6 @@
 What tells the families apart is data, see :class:`paradigms.family.Family`; here the pipeline's own call generates.
 """
 
-import importlib
 import importlib.util
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,10 +82,9 @@ class Pretrained:
         for name, settings in self.family.tokens.items():
             tokens = Tokens(**settings)
             tokenizer = getattr(self.pipeline, tokens.tokenizer)
-            stop = start + (tokens.length or tokenizer.model_max_length)
-            stretch = empty[str(self.family.sequence)][0, start:stop]
-            segments.append(Segment(name, tokenizer, stretch, lower=tokens.lower))
-            start = stop
+            span = slice(start, start + (tokens.length or tokenizer.model_max_length))
+            segments.append(Segment(name, tokenizer, span, empty[str(self.family.sequence)][0], lower=tokens.lower))
+            start = span.stop
         return segments
 
     @torch.no_grad()
@@ -111,11 +109,8 @@ class Pretrained:
         texts = {prompt: self._encoded(prompt) for prompt in dict.fromkeys(prompts)}
         encoded = {name: torch.cat([texts[prompt][name] for prompt in prompts]) for name in texts[prompts[0]]}
         inputs: dict[str, Tensor] = {}
-        start = 0
         for segment in self.segments:
-            stretch = encoded[str(self.family.sequence)][:, start : start + segment.length]
-            inputs |= segment.split(prompts, stretch)
-            start += segment.length
+            inputs |= segment.split(prompts, encoded[str(self.family.sequence)])
         return {**inputs, **{name: encoded[argument] for name, argument in self.family.vectors.items()}}
 
     def _discover(self) -> dict[str, LatentCandidate]:
@@ -252,7 +247,6 @@ def load(
         raise InputError(f"offload={offload} moves models between the CPU and a GPU: give device=cuda, or offload=none")
     if family.prior is not None and prior is None:
         raise InputError(f"family={family.name} needs a second pipeline: give prior, that of {family.prior}")
-
     for name, module in family.moved.items():
         setattr(diffusers.pipelines, name, importlib.import_module(module))
 

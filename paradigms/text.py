@@ -27,12 +27,13 @@ class Segment:
     Args:
         name: Beginning of the names of its parts, as in ``text.words``.
         tokenizer: The tokenizer that made it.
-        empty: Embeddings (L, D) of the empty prompt.
+        span: Where it lies in the text sequence.
+        empty: Text sequence (≥ L, D) of the empty prompt.
         lower: Whether prompts were written small before.
     """
 
-    def __init__(self, name: str, tokenizer: Any, empty: Tensor, *, lower: bool) -> None:
-        self.tokenizer, self.empty, self.length, self.lower = tokenizer, empty, len(empty), lower
+    def __init__(self, name: str, tokenizer: Any, span: slice, empty: Tensor, *, lower: bool) -> None:
+        self.tokenizer, self.span, self.empty, self.lower = tokenizer, span, empty[span], lower
         self.bos = int(self._ids([""])[0, 0] == tokenizer.bos_token_id)
         parts = ("bos", "words", "eos", "padding")[1 - self.bos :]
         self.names = {part: f"{name}.{part}" for part in parts}
@@ -40,17 +41,18 @@ class Segment:
     def _ids(self, prompts: Sequence[str]) -> Tensor:
         texts = [prompt.lower().strip() if self.lower else prompt for prompt in prompts]
         ids = self.tokenizer(
-            texts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
+            texts, padding="max_length", max_length=len(self.empty), truncation=True, return_tensors="pt"
         ).input_ids
         return torch.as_tensor(ids)
 
-    def split(self, prompts: Sequence[str], embeddings: Tensor) -> Inputs:
-        """Parts of the embeddings (N, L, D) of ``prompts``."""
+    def split(self, prompts: Sequence[str], sequence: Tensor) -> Inputs:
+        """Parts of the text sequence (N, ≥ L, D) of ``prompts``."""
+        embeddings = sequence[:, self.span]
         rest = embeddings[:, self.bos :]
         # The first: padding may be the end token again.
         ends = (self._ids(prompts) == self.tokenizer.eos_token_id).int().argmax(dim=1).to(rest.device) - self.bos
         places = torch.arange(rest.shape[1], device=rest.device)
-        is_word, is_padding = ((mask.unsqueeze(-1)) for mask in (places < ends[:, None], places > ends[:, None]))
+        is_word, is_padding = (mask.unsqueeze(-1) for mask in (places < ends[:, None], places > ends[:, None]))
         parts = {
             "bos": embeddings[:, 0],
             "words": torch.cat([rest * is_word, is_word.to(rest)], dim=-1),
