@@ -1,5 +1,6 @@
 """Figures of an injection for print, as PNG and SVG: the network with its pictures, and who carries which role."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -112,8 +113,11 @@ def _title(differs: str) -> str:
 
 
 def _side(layer: LatentCandidate) -> int:
-    """Height of a value that has places, else 1."""
-    return layer.shape[-2] if len(layer.shape) > 2 else 1
+    """Height of a value that has places, in a square or one after the other; else 1."""
+    if len(layer.shape) < 3:
+        return 1
+    height, width = layer.shape[-2:]
+    return height if height == width else round(math.sqrt(height))
 
 
 def _pixels(picture: Tensor) -> np.ndarray:

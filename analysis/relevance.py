@@ -44,15 +44,25 @@ def squared_distances(o: Array, e: Array, c: Array) -> Array:
 
 
 def total_effect(distances: Array) -> Array:
-    """``S_T = E d²(C, O) / E d²(O, E)`` before clipping at 1, over the second to last axis of (…, N, 3)."""
-    mean = distances.mean(axis=-2)
-    return np.asarray(mean[..., 1] / mean[..., 0])
+    """``S_T = E d²(C, O) / E d²(O, E)`` before clipping at 1, over the second to last axis of (…, N, 3).
+
+    NaN where O and E are equal in all pairs.
+    """
+    return _relative(distances, 1)
 
 
 def sufficiency(distances: Array) -> Array:
-    """``S_1 = 1 − E d²(C, E) / E d²(O, E)``, over the second to last axis of (…, N, 3)."""
+    """``S_1 = 1 − E d²(C, E) / E d²(O, E)``, over the second to last axis of (…, N, 3).
+
+    NaN where O and E are equal in all pairs.
+    """
+    return 1 - _relative(distances, 2)
+
+
+def _relative(distances: Array, column: int) -> Array:
     mean = distances.mean(axis=-2)
-    return np.asarray(1 - mean[..., 2] / mean[..., 0])
+    apart = np.where(mean[..., 0] > 0, mean[..., 0], np.nan)
+    return np.asarray(mean[..., column] / apart)
 
 
 def effects(o: Array, e: Array, c: Array) -> Effects:

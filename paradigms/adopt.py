@@ -28,16 +28,18 @@ def adopt(config: DictConfig, run: Path) -> None:
     """
     if OmegaConf.is_missing(config, "model"):
         raise InputError("model is not set: give the directory of a saved pipeline, or its name on the hub")
-    settings = OmegaConf.masked_copy(config, list(KEPT))
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    settings = {name: resolved[name] for name in KEPT}
     for name in ("model", "prior"):
         if (path := config.get(name)) and Path(path).exists():
-            settings.pipeline[name] = absolute(path)
+            settings["pipeline"][name] = absolute(path)
     # Without a folder there are no real images, and nothing but injection.
     if config.data.folder is None:
-        settings.data = None
+        settings["data"] = None
     else:
-        settings.data.folder = absolute(config.data.folder)
-    text = OmegaConf.to_yaml(settings, resolve=True)
+        settings["data"]["folder"] = absolute(config.data.folder)
+    text = OmegaConf.to_yaml(settings)
     kept = run / "config.yaml"
     if kept.exists() and kept.read_text() != text:
         raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.relevance import effects, flips
+from analysis.relevance import effects, flips, sufficiency, total_effect
 
 RNG = np.random.default_rng(0)
 
@@ -49,3 +49,9 @@ def test_a_factor_flips_where_the_edit_lies_nearer_and_a_third_class_is_no_flip(
 def test_what_is_wrong_is_named(measure, bad):
     with pytest.raises(ValueError, match="o, e and c must be"):
         measure(bad, np.zeros((5, 2)), np.ones((5, 2)))
+
+
+def test_pairs_that_do_not_differ_tell_nothing():
+    distances = np.array([[[0.0, 0.0, 0.0]], [[4.0, 1.0, 2.0]]])
+    np.testing.assert_equal(total_effect(distances), [np.nan, 0.25])
+    np.testing.assert_equal(sufficiency(distances), [np.nan, 0.5])

@@ -1,0 +1,59 @@
+"""The real command line on a tiny pipeline, saved and loaded as a published one is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("transformers")
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "paradigms"))
+from tiny_pipelines import save
+
+FEW = ("family.steps=2", "injection.n=8", "threads=1", "rows=32", "wandb.mode=disabled", "phi=[pixel]")
+
+
+def run(directory, *arguments):
+    command = [sys.executable, "-m", "analysis.study", "study=pretrained", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def pixart(tmp_path_factory):
+    return save("pixart", tmp_path_factory.mktemp("pixart"))["model"]
+
+
+def test_a_pipeline_is_injected_and_has_a_page(pixart, tmp_path):
+    found = run(tmp_path, f"model={pixart}", "family=pixart", *FEW)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert "latent candidates, weights" in found.stdout
+    assert "strict or broad:" in found.stdout
+    rows = pd.read_parquet(tmp_path / "runs" / "pretrained" / "cells" / "pixart-s0" / "injection.parquet")
+    injected = rows[rows["estimator"] == "S_1"]
+    assert set(injected["differs"]) == {"all", "structure", "content", "surface"}
+    assert {"x_T", "text.words", "text.eos", "text.padding", "block.0", "vae_latent"} <= set(injected["candidate"])
+    assert set(rows.loc[rows["estimator"] == "role", "target"]) <= {"structure", "content", "surface", "mixed", "none"}
+    last = injected[(injected["candidate"] == "vae_latent") & (injected["layers"] == "alone")]
+    assert (last["reason"] == "gives E exactly").all()
+    again = run(tmp_path, f"model={pixart}", "family=pixart", *FEW)
+    assert "already injected" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("family=pixart",), "model is not set"),
+        (("family=pixart", "model=nowhere"), "model=nowhere cannot be loaded"),
+        (("family=pixart", "model={pixart}", "prompts=none.csv"), "prompts=none.csv does not exist"),
+        (("family=pixart", "model={pixart}", "rows=2"), "rows=2: give at least 3"),
+        (("family=pixart", "model={pixart}", "measure.n=24"), "data.folder is not set"),
+    ],
+)
+def test_what_is_missing_is_one_line(pixart, tmp_path, arguments, message):
+    found = run(tmp_path, *(argument.format(pixart=pixart) for argument in arguments), *FEW[:3], "phi=[pixel]")
+    assert (found.returncode, found.stderr.count("Traceback")) == (2, 0), found.stderr[-1500:]
+    assert message in found.stderr
