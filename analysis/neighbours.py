@@ -70,15 +70,21 @@ class _Bounds:
     def _cast(self, points: Array) -> tuple[Tensor, Tensor, float]:
         """The points in low precision, their squared lengths, and the longest rounding error, relative to them."""
         centred = torch.from_numpy(points - self.centre).div_(self.unit).float()
-        cast, lengths = centred.to(self.dtype), torch.linalg.vector_norm(centred, dim=1)
-        errors = torch.linalg.vector_norm(centred - cast, dim=1) / lengths.clamp_min(torch.finfo(torch.float32).tiny)
-        return cast, lengths.square(), float(errors.max())
+        lengths = torch.linalg.vector_norm(centred, dim=1)
+        if self.dtype == torch.float32:
+            return centred, lengths.square(), 0.0
+        cast = centred.to(self.dtype)
+        errors = torch.linalg.vector_norm(centred.sub_(cast), dim=1)
+        return cast, lengths.square(), float((errors / lengths.clamp_min(torch.finfo(torch.float32).tiny)).max())
 
     def __call__(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         """Lower bounds of the squared distances between some of both, and how far the upper ones lie above them."""
         if rows.start not in self.of_x:
             self.of_x = {rows.start: self._cast(self.x[rows])}
         if columns.start not in self.of_y:
+            if self.dtype == torch.float32:
+                # All of them would take as much memory as the points.
+                self.of_y.clear()
             self.of_y[columns.start] = self._cast(self.y[columns])
         a, squares_a, error_a = self.of_x[rows.start]
         b, squares_b, error_b = self.of_y[columns.start]
@@ -99,7 +105,8 @@ def paired_distances(x: Array, y: Array) -> Array:
 
 def _indexed_distances(x: Array, i: Index, y: Array, j: Index) -> Array:
     """Distances (P,) between x[i] and y[j], without holding all the differences."""
-    size = max(1, TILE * TILE // x.shape[1])
+    # So few at a time that their differences stay in the cache.
+    size = max(1, TILE * TILE // (4 * x.shape[1]))
     distances = np.empty(len(i))
     for block in (slice(start, start + size) for start in range(0, len(i), size)):
         distances[block] = paired_distances(x[i[block]], y[j[block]])
@@ -176,20 +183,23 @@ def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> 
         least[rows], place = torch.cat([least[rows], scaled.gather(1, place)], dim=1).topk(kept, largest=False)
         upper[rows], candidates[rows] = both.gather(1, place), either.gather(1, place)
 
+    def look(rows: slice, columns: slice) -> None:
+        lower, gap = bounds(rows, columns)
+        if own is not None:
+            itself = torch.from_numpy(own[rows] - columns.start)
+            here = torch.nonzero((itself >= 0) & (itself < lower.shape[1])).ravel()
+            lower[here, itself[here]] = torch.inf
+        offer(rows, columns.start, lower, gap)
+        if half and rows != columns:
+            offer(columns, rows.start, lower.T.contiguous(), gap.T)
+
     # Where products take long, the tiles on and above the diagonal tell everything. Elsewhere it is choosing that takes
     # long, and least from few long rows.
     half = bounds.x is bounds.y and bounds.x.shape[1] >= WIDE
     tall, broad = (TILE, TILE) if half else (max(1, TILE // 4), 4 * TILE)
     for rows in tiles(m, size=tall):
         for columns in tiles(n, rows.start if half else 0, broad):
-            lower, gap = bounds(rows, columns)
-            if own is not None:
-                itself = torch.from_numpy(own[rows] - columns.start)
-                here = torch.nonzero((itself >= 0) & (itself < lower.shape[1])).ravel()
-                lower[here, itself[here]] = torch.inf
-            offer(rows, columns.start, lower, gap)
-            if half and rows != columns:
-                offer(columns, rows.start, lower.T.contiguous(), gap.T)
+            look(rows, columns)
 
     # A candidate whose lower bound is above the upper ones of k others is none of the k nearest.
     indices = candidates.numpy()

@@ -29,7 +29,7 @@ class RealImages:
         k: Which neighbour's distance is a ball's radius.
 
     Raises:
-        ValueError: Fewer than k + 1 images, or nearly all of them copies of each other, or features that are not finite.
+        ValueError: Fewer than k + 1 images, nearly all of them copies of each other, or features that are not finite.
     """
 
     def __init__(self, features: Array, k: int = NEIGHBOURS) -> None:
