@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -201,6 +202,25 @@ def discover(components: Mapping[str, nn.Module], rules: Sequence[Rule], generat
         for remove in removers:
             remove()
     return _numbered(list(found.values()))
+
+
+@contextmanager
+def watched_noise(pipeline: Any) -> Iterator[list[tuple[int, ...]]]:
+    """Shapes of one image's noise, in the order in which ``pipeline`` prepares it while the body runs."""
+    prepare, shapes = pipeline.prepare_latents, []
+
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        latents = prepare(*args, **kwargs)
+        noise = latents if isinstance(latents, Tensor) else latents[0]
+        shapes.append(tuple(noise.shape[1:]))
+        return latents
+
+    pipeline.prepare_latents = prepared
+    try:
+        yield shapes
+    finally:
+        # The method of the class is there again.
+        del pipeline.prepare_latents
 
 
 def _numbered(found: list[Found]) -> list[Found]:

@@ -4,8 +4,7 @@ What tells the families apart is data, see :class:`paradigms.family.Family`; her
 """
 
 import importlib.util
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import diffusers
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError
 from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
-from paradigms.family import Family, Rule, Tokens, discover
+from paradigms.family import Family, Rule, Tokens, discover, watched_noise
 from paradigms.prompts import Prompts
 from paradigms.taps import Site, tapped
-from paradigms.text import Segment
+from paradigms.text import Segment, check_tokenizers
 
 SEED = 0
 """Of the noise that a stochastic sampler adds in its steps: the same for every image, and so part of the model."""
@@ -117,8 +116,9 @@ class Pretrained:
         """Declare the candidates; what they are and their order is read off one generation."""
         condition = self.encode([self.prompts.texts[0]])
         rules = [Rule(name, **settings) for name, settings in self.family.rules.items()]
-        with self._watched_noise():
+        with watched_noise(self.pipeline) as shapes:
             found = discover(self._networks(), rules, lambda: self._images(condition))
+        self.noise_shapes |= zip(self.family.noise, shapes, strict=True)
         candidates = [LatentCandidate(name, Kind.NOISE, s, Path.SLERP) for name, s in self.noise_shapes.items()]
         for name, value in condition.items():
             path = Path.SLERP if name in self.family.spherical else Path.LERP
@@ -128,25 +128,6 @@ class Pretrained:
             shape = one.shape if one.site.once else (one.passes, *one.shape)
             candidates.append(LatentCandidate(one.name, one.kind, shape, Path.LERP))
         return {candidate.name: candidate for candidate in candidates}
-
-    @contextmanager
-    def _watched_noise(self) -> Iterator[None]:
-        """Note the shapes of the noise that the pipeline prepares while the body runs."""
-        prepare = self.pipeline.prepare_latents
-
-        def prepared(*args: Any, **kwargs: Any) -> Any:
-            latents = prepare(*args, **kwargs)
-            tensor = latents if isinstance(latents, Tensor) else latents[0]
-            name = list(self.family.noise)[len(self.noise_shapes)]
-            self.noise_shapes[name] = tuple(tensor.shape[1:])
-            return latents
-
-        self.pipeline.prepare_latents = prepared
-        try:
-            yield
-        finally:
-            # The method of the class is there again.
-            del self.pipeline.prepare_latents
 
     @torch.no_grad()
     def _images(self, inputs: Inputs) -> Tensor:
@@ -297,4 +278,5 @@ def _from_files(
         raise InputError(f"model={path} cannot be loaded: {remedy}{fetch}: {error}") from error
     if pipe is None:
         raise InputError(f"model={path} is a {found}: choose its family, or {remedy}")
+    check_tokenizers(pipe, path)
     return pipe

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.errors import InputError
 from paradigms.contract import Inputs
+
+
+def check_tokenizers(pipeline: Any, path: str) -> None:
+    """Raise InputError where a tokenizer of ``pipeline``, from ``path``, knows no words."""
+    for name, component in pipeline.components.items():
+        # Without its files transformers makes one of nothing but special tokens, and T5's space.
+        if name.startswith("tokenizer") and len(component) <= len(component.all_special_ids) + 1:
+            raise InputError(f"model={path} has no vocabulary for its {name}: fetch or save it again")
 
 
 class Segment:
