@@ -275,7 +275,9 @@ def split_model(
         ValueError: An argument is out of range; the message names it.
     """
     known = None if factors is None else Factors.of(factors)
-    space = Space("phi", phi, images, known)
+    space = Space("phi", phi)
+    if images is not None and known is not None:
+        space.read(space.features(images), known)
     generator = torch.Generator().manual_seed(seed)
     found = dissect(model, [space], generator, factors=known, seed=seed, extent=extent)
     name = type(model).__name__.lower()

@@ -38,9 +38,10 @@ def inject(config: DictConfig, run: Path) -> None:
     trained = Trained(config, run)
     print(f"{run}: injecting {len(trained.model.candidates)} latent candidates, {extent.n} pairs")
     started = time.perf_counter()
-    # The factors are read in the first.
-    readable = (trained.images, trained.factors) if trained.factors else (None, None)
-    spaces = [Space(name, phi, *readable) for name, phi in trained.phis.items()]
+    spaces = [Space(name, phi) for name, phi in trained.phis.items()]
+    if trained.factors is not None:
+        # Where roles are told: without it by how images look.
+        spaces[0].read(spaces[0].features(trained.images), trained.factors)
     generator = torch.Generator().manual_seed(trained.seed)
     found = dissect(trained.model, spaces, generator, factors=trained.factors, seed=trained.seed, extent=extent)
     rows = trained.described(found.rows)

@@ -4,16 +4,15 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.calibration import SIGNIFICANT, bootstrap, permutation_p_value, permutations
-from analysis.phi import Readout
 from analysis.prepared import centred_gram, similarities
 from analysis.similarity import information_imbalance
 from analysis.smoothness import STEPS, PathShape, path_shape
-from analysis.subject import Subject, array
+from analysis.space import Space
+from analysis.subject import Subject
 from analysis.support import RealImages
 from datamodules.base import encode
 
@@ -21,7 +20,7 @@ Array = NDArray[np.float64]
 Phi = Callable[[Tensor], Tensor]
 
 
-class Reference:
+class Reference(Space):
     """What a subject's images are held against in one feature space, made once for all candidates.
 
     Args:
@@ -32,7 +31,6 @@ class Reference:
     Attributes:
         originals: Features of all real images.
         support: Those that others are held against.
-        readout: Linear readings of the factors from φ, where there are factors.
         cross_fades: Features of halfway mixtures of unrelated real images, the null of density.
         best: Features of the model at its best, the ceiling of density.
         cross_fade: Realism of ``cross_fades``.
@@ -45,7 +43,8 @@ class Reference:
     """
 
     def __init__(self, subject: Subject, phi: Phi, name: str) -> None:
-        self.subject, self.phi, self.name = subject, phi, name
+        super().__init__(name, phi)
+        self.subject = subject
         self.originals, held_out = self.features(subject.images), subject.held_out
         try:
             self.support = RealImages(self.originals[held_out:])
@@ -54,22 +53,14 @@ class Reference:
                 f"phi ({name}) must give features that tell the real images apart: {error}: remove copies from images, "
                 f"or leave this phi out"
             ) from error
-        factors = subject.factors
-        self.readout = None if factors is None else Readout(self.originals, factors.values, factors.spec)
+        if subject.factors is not None:
+            self.read(self.originals, subject.factors)
         self.cross_fades, self.best = self.features(subject.cross_fades), self.features(subject.best)
         self.cross_fade, self.at_best, self.real = (
             self.support.realism(x) for x in (self.cross_fades, self.best, self.originals[:held_out])
         )
         (low, _), (_, high) = (bootstrap(median, x, subject.seed) for x in (self.at_best, self.cross_fade))
         self.able = low > high
-
-    @torch.no_grad()
-    def features(self, images: Tensor) -> Array:
-        """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
-        found = array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
-        if not np.isfinite(found).all():
-            raise ValueError(f"phi ({self.name}) must give finite features, of broken images too")
-        return found
 
     def reality(self, realism: Array) -> Array:
         """Where the median realism over the last axis lies between cross-fades and the model at its best, in [0, 1]."""

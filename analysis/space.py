@@ -17,22 +17,26 @@ class Space:
     Args:
         name: Of φ, for the rows.
         phi: Bounded features, images (N, C, H, W) in [-1, 1] → (N, D).
-        images: Real images (N, C, H, W), which the readings are fitted on.
-        factors: Their factors.
 
-    Raises:
-        ValueError: φ gives features that are not finite.
+    Attributes:
+        readout: Readings of the factors; ``None`` until there are any.
     """
 
-    def __init__(self, name: str, phi: Phi, images: Tensor | None = None, factors: Factors | None = None) -> None:
+    def __init__(self, name: str, phi: Phi) -> None:
         self.name, self.phi = name, phi
         self.readout: Readout | None = None
-        if images is not None and factors is not None:
-            self.readout = Readout(self.features(images), factors.values, factors.spec)
+
+    def read(self, features: Array, factors: Factors) -> None:
+        """Fit the readings on the features (N, D) of real images with these factors."""
+        self.readout = Readout(features, factors.values, factors.spec)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Array:
-        """φ (N, D) of images (N, C, H, W), in pieces that fit in memory."""
+        """φ (N, D) of images (N, C, H, W), in pieces that fit in memory.
+
+        Raises:
+            ValueError: They are not finite.
+        """
         found = array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
         if not np.isfinite(found).all():
             raise ValueError(f"phi ({self.name}) must give finite features, of broken images too")

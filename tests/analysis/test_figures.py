@@ -14,7 +14,8 @@ from paradigms.contract import Kind, LatentCandidate, Path
 @pytest.fixture(scope="module")
 def relay():
     images, factors = PLANTED["place first, colour last"].real
-    space = Space("phi", phi, images, Factors.of(factors))
+    space = Space("phi", phi)
+    space.read(space.features(images), Factors.of(factors))
     extent = Extent(n=16, each_step=False)
     found = dissect(Relay(), [space], torch.Generator().manual_seed(0), factors=Factors.of(factors), extent=extent)
     return found, pd.DataFrame(found.rows)

@@ -189,7 +189,8 @@ def test_chance_reaches_what_is_found_in_one_run_of_twenty_at_most():
 
 def test_pictures_show_o_e_and_each_layer():
     images, factors = PLANTED["place first, colour last"].real
-    space = Space("phi", phi, images, Factors.of(factors))
+    space = Space("phi", phi)
+    space.read(space.features(images), Factors.of(factors))
     found = dissect(Relay(), [space], torch.Generator().manual_seed(0), factors=Factors.of(factors), extent=Extent(n=8))
     assert {key: tuple(x.shape[:2]) for key, x in found.pictures.items()} == {
         "inputs": (4, 4),
