@@ -71,6 +71,7 @@ class Examiner:
         self.subject = subject
         self.references = [Reference(subject, phi, name) for name, phi in phis.items()]
         self.result = Examination()
+        self.headlines: dict[str, list[dict[str, Any]]] = {}
         self.permuted: list[tuple[dict[str, Any], Estimate]] = []
 
     def run(self, names: Sequence[str], properties: Collection[str]) -> Examination:
@@ -115,6 +116,7 @@ class Examiner:
                 contradicts = row["verdict"] == "X" or row["ci_high"] < guard.floor
                 if contradicts and headline["verdict"] == "V" and headline["status"] == "ok":
                     headline |= {"verdict": "~", "status": guard.guard, "reason": guard.caution}
+            self.headlines.setdefault(evidence.reference.name, []).append(headline)
 
     def _rows(self, measure: Measure, evidence: Evidence) -> Iterator[dict[str, Any]]:
         """Tidy rows of one measure; one that is ``n/a`` where something that it needs is missing."""
@@ -164,14 +166,14 @@ class Examiner:
         )
 
     def _adjust(self) -> None:
-        """Judge p-values together: headlines by Holm, and where permutations are shared, by the largest of them."""
-        main = [row for row in self.result.rows if row["headline"]]
-        for row, p_value in zip(main, holm([row["p_value"] for row in main]), strict=True):
-            row["p_adjusted"] = float(p_value)
-            if row["verdict"] != "n/a" and p_value >= 0:
-                judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
-                if judged == "X" and row["verdict"] != "X":
-                    row |= {"verdict": "X", "status": "ok", "reason": ""}
+        """Judge p-values together: a feature space's headlines by Holm, those that share permutations by the largest."""
+        for rows in self.headlines.values():
+            for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+                row["p_adjusted"] = float(p_value)
+                if row["verdict"] != "n/a" and p_value >= 0:
+                    judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
+                    if judged == "X" and row["verdict"] != "X":
+                        row |= {"verdict": "X", "status": "ok", "reason": ""}
         families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
         for row, estimate in self.permuted:
             families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))
@@ -185,13 +187,12 @@ class Examiner:
         """O, E and C of each candidate that has valid pairs, and the controls of an eighth of the pairs."""
         found: dict[str, Tensor] = {}
         controls: dict[str, Tensor] = {}
-        few = max(4, self.subject.n // 8)
         for pairs in {id(p): p for p in map(self.subject.pairs, names) if p}.values():
             own = [name for name in names if self.subject.pairs(name) is pairs]
             images = inject(self.subject.model, pairs, [Injection((name,)) for name in own], "relevance")
             found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
             plan = [Injection((name,), move) for name in own for move in (shuffled, matched_noise)]
-            images = inject(self.subject.model, pairs.part(0, few), plan, "controls")
+            images = inject(self.subject.model, pairs.part(0, self.subject.few), plan, "controls")
             controls |= {name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, name in enumerate(own)}
         return found, controls
 
@@ -215,8 +216,9 @@ class Examiner:
         """Candidates whose recorded values fit in memory together."""
         group: list[str] = []
         used = 0
+        recorded = 1 if self.subject.twin is None else 2
         for name in names:
-            size = 4 * self.subject.n * int(np.prod(self.subject.model.candidates[name].shape))
+            size = 4 * recorded * self.subject.n * int(np.prod(self.subject.model.candidates[name].shape))
             if group and used + size > MEMORY:
                 yield group
                 group, used = [], 0

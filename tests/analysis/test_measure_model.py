@@ -1,6 +1,7 @@
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from planted import PLACES, PLANTED, Chain, Holes, Planted, phi, render
@@ -261,3 +262,12 @@ def test_factors_that_the_images_do_not_show_are_no_ceiling(seed):
         Planted(), render(PLACES), phi, factors=unrelated, n=64, candidates=["z"], properties=["organization"]
     )
     assert rows.query("headline").verdict.tolist() == ["n/a"]
+
+
+def test_the_verdicts_of_every_feature_space_are_judged_together():
+    subject = Subject(Planted(), render(PLACES), Factors.of(PLACES), 32, 0)
+    rows = pd.DataFrame(Examiner(subject, {"one": phi, "other": phi}).run(["z", "u"], ["organization"]).rows)
+    rsa = rows[(rows["estimator"] == "rsa") & (rows["view"] == "flat") & (rows["timestep"] == -1)]
+    by_space = {name: own.set_index("candidate")["p_adjusted"] for name, own in rsa.groupby("phi")}
+    assert by_space["one"].notna().all()
+    pd.testing.assert_series_equal(by_space["one"], by_space["other"])
