@@ -17,9 +17,9 @@ from analysis.injection import Injection, inject, matched_noise, shuffled
 from analysis.interventions import record_all
 from analysis.measures import JOINT, Finding, Measure, MissingError
 from analysis.prepared import principal_scores
-from analysis.reference import Phi, Reference
+from analysis.reference import Reference
 from analysis.results import COLUMNS, PROPERTIES, blank_row, injected
-from analysis.subject import Factors, Subject
+from analysis.subject import Factors, Phi, Subject
 from analysis.trials import Trials
 from paradigms.contract import GenerativeModel, LatentCandidate
 
@@ -166,7 +166,7 @@ class Examiner:
         )
 
     def _adjust(self) -> None:
-        """Judge p-values together: a feature space's headlines by Holm, those that share permutations by the largest."""
+        """Judge p-values together: a space's headlines by Holm, those that share permutations by the largest."""
         for rows in self.headlines.values():
             for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
                 row["p_adjusted"] = float(p_value)

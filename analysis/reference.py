@@ -1,23 +1,21 @@
 """The real images, and the nulls and ceilings of one model, in one feature space."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from analysis.calibration import SIGNIFICANT, bootstrap, permutation_p_value, permutations
 from analysis.prepared import centred_gram, similarities
 from analysis.similarity import information_imbalance
 from analysis.smoothness import STEPS, PathShape, path_shape
 from analysis.space import Space
-from analysis.subject import Subject
+from analysis.subject import Phi, Subject
 from analysis.support import RealImages
 from datamodules.base import encode
 
 Array = NDArray[np.float64]
-Phi = Callable[[Tensor], Tensor]
 
 
 class Reference(Space):
