@@ -117,6 +117,7 @@ class FashionMNIST(ImageDataModule):
         except Exception as error:  # Of damaged files, torchvision's reader says all kinds of things.
             raise InputError(
                 f"data.root={self.root} holds no Fashion-MNIST that can be read ({error}): "
-                "`apt install dataset-fashion-mnist`, or have torchvision fetch it with data.download=true, or name the directory that has it with data.root"
+                "`apt install dataset-fashion-mnist`, or have torchvision fetch it with data.download=true, "
+                "or name the directory that has it with data.root"
             ) from error
         return found.data, found.targets

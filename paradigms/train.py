@@ -11,7 +11,7 @@ import subprocess
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import hydra
 import torch
@@ -84,21 +84,22 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     for message in EXPECTED:
         warnings.filterwarnings("ignore", f".*{message}")
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
-    logger = WandbLogger(
-        name=config.wandb.name or run.name,
-        project=config.wandb.project,
-        group=config.wandb.group,
-        job_type="train",
-        save_dir=run,
-        mode=config.wandb.mode,
-        config=OmegaConf.to_container(config, resolve=True),
-        settings=wandb.Settings(silent=True),
-    )
     try:
-        logger.experiment.define_metric("images_seen")
+        logged = wandb.init(
+            name=config.wandb.name or run.name,
+            project=config.wandb.project,
+            group=config.wandb.group,
+            job_type="train",
+            dir=run,
+            mode=config.wandb.mode,
+            config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
+            settings=wandb.Settings(silent=True),
+        )
     except wandb.Error as error:
-        raise InputError(f"wandb.mode={config.wandb.mode}: {error}: run wandb login, or leave it at offline") from error
-    logger.experiment.define_metric("*", step_metric="images_seen")
+        told = str(error).rstrip(".")
+        raise InputError(f"wandb.mode={config.wandb.mode}: {told}, or leave wandb.mode at offline") from error
+    logged.define_metric("images_seen")
+    logged.define_metric("*", step_metric="images_seen")
     checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
     # The bars of cells that run side by side would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
@@ -108,7 +109,7 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
         devices=1,
         precision=config.precision,
         max_epochs=data.epochs,
-        logger=logger,
+        logger=WandbLogger(experiment=logged),
         callbacks=[progress, account, Pictures(run / "figures"), checkpoints],
         enable_progress_bar=alone,
         log_every_n_steps=10,

@@ -104,7 +104,8 @@ def test_online_without_a_key(monkeypatch, capfd, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     line = of_training(monkeypatch, capfd, tmp_path, "paradigm=vae", "wandb.mode=online")
     assert "wandb.mode=online" in line
-    assert "run wandb login" in line
+    assert "wandb login" in line
+    assert "offline" in line
 
 
 @pytest.mark.parametrize(
