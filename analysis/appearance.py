@@ -68,7 +68,10 @@ def colours(image: Array) -> Array:
 
     Half of the squared distance of two is 1 − Bhattacharyya's coefficient.
     """
-    counts, _edges = np.histogramdd(rgb2hsv(image).reshape(-1, 3), BINS, [(0, 1)] * 3)
+    pixels = rgb2hsv(image).reshape(-1, 3)
+    # The hue of grey is noise.
+    pixels[pixels[:, 1] < 1 / BINS, 0] = 0
+    counts, _edges = np.histogramdd(pixels, BINS, [(0, 1)] * 3)
     return np.asarray(np.sqrt(counts / counts.sum()).ravel())
 
 

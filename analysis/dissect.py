@@ -13,18 +13,11 @@ from torch import Tensor
 from analysis.appearance import APPEARANCES, squared_distances_by
 from analysis.evidence import UNPAIRED
 from analysis.injection import INTO, Injection, injections, layer_sets, towards, windows
+from analysis.outcome import Intervention, Outcome, exchanged_sufficiency, squared
 from analysis.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
 from analysis.results import COLUMNS
 from analysis.space import Space
-from analysis.split import (
-    Intervention,
-    Outcome,
-    carried_alone,
-    model_rows,
-    permuted_sufficiency,
-    role_rows,
-    squared,
-)
+from analysis.split import carried_alone, model_rows, role_rows
 from analysis.subject import Factors, Phi
 from datamodules.base import Role
 from paradigms.contract import GenerativeModel, Inputs
@@ -34,6 +27,7 @@ Array = NDArray[np.float64]
 FEWEST = 8
 """Least number of pairs."""
 
+ALIKE = "O and E that share what they must share are equal: nothing else changes the image"
 NO_LAYERS = "nothing lies inside that could be injected"
 
 INPUTS = "inputs"
@@ -135,10 +129,10 @@ def dissect(
         shown = [p + 2 for p, made in enumerate(plan) if (made.layers, made.window) == ("alone", ALL)]
         result.pictures[key] = torch.cat(images)[:SHOWN, [0, 1, *shown]]
         pixels = images[0][0, 0].numel()
+    lacking = NO_LAYERS if not result.layers else UNPAIRED if inside is None else ALIKE
     for name, own in outcomes.items():
         known = {"phi": name, "n": extent.n, "seed": seed}
-        if alone := carried_alone(own, pixels):
-            result.rows += model_rows(alone, UNPAIRED if result.layers else NO_LAYERS, **known)
+        result.rows += model_rows(carried_alone(own, pixels), lacking, **known)
         result.rows += role_rows(own, **known)
     return result
 
@@ -226,7 +220,7 @@ def _observe(
                 for name, distances in looks.items()
                 if pairs.differs in (ALL, APPEARANCES[name].role)
             }
-        yield Outcome(space.name, pairs, plan, by_target, permuted_sufficiency(values, seed), exact, seed)
+        yield Outcome(space.name, pairs, plan, by_target, exchanged_sufficiency(by_target[ALL, ""], seed), exact, seed)
 
 
 def _readings(space: Space, values: Array, differs: str) -> dict[tuple[str, str], Array]:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.dissect import INPUTS, Dissection
-from analysis.measures import JOINT
 from analysis.pairs import ALL
+from analysis.results import carried_by_one, first_space
 from datamodules.base import Role
 from datamodules.pictures import save_grid
 from paradigms.contract import Kind, LatentCandidate
@@ -63,9 +63,8 @@ def _undated(suffix: str) -> dict[str, None]:
 
 def _carried(rows: pd.DataFrame, differs: str) -> dict[str, float]:
     """S_1 of each candidate alone, at every step, in the first feature space."""
-    own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "S_1") & (rows["target"] == ALL)]
-    own = own[(own["layers"] == "alone") & (own["window"] == ALL) & (own["view"] == "")]
-    own = own[own["differs"] == (ALL if differs == INPUTS else differs)]
+    own = carried_by_one(rows)
+    own = own[(own["target"] == ALL) & (own["differs"] == (ALL if differs == INPUTS else differs))]
     return dict(zip(own["candidate"], own["value"], strict=True))
 
 
@@ -113,11 +112,10 @@ def _title(differs: str) -> str:
 
 
 def _side(layer: LatentCandidate) -> int:
-    """Height of a value that has places, in a square or one after the other; else 1."""
-    if len(layer.shape) < 3:
-        return 1
-    height, width = layer.shape[-2:]
-    return height if height == width else round(math.sqrt(height))
+    """Height of a value that has places, one after the other or in a square; 1 of a vector."""
+    if layer.tokens:
+        return round(math.sqrt(layer.shape[-2]))
+    return layer.shape[-2] if layer.places else 1
 
 
 def _pixels(picture: Tensor) -> np.ndarray:
@@ -152,8 +150,7 @@ def role_matrix(rows: pd.DataFrame, names: Sequence[str], window: str = ALL) -> 
 
     In φ where O and E differ in that role alone; else as the role is read where they differ in all.
     """
-    own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "S_1") & (rows["timestep"] == JOINT)]
-    own = own[(own["layers"] == "alone") & (own["window"] == window)]
+    own = carried_by_one(rows, window)
     matrix = pd.DataFrame(np.nan, index=[role for role in ROLES if role in set(own["target"])], columns=list(names))
     for role in matrix.index:
         read = own[(own["differs"] == ALL) & (own["target"] == role)].drop_duplicates("candidate")
@@ -165,5 +162,6 @@ def role_matrix(rows: pd.DataFrame, names: Sequence[str], window: str = ALL) -> 
 
 def labels_of(rows: pd.DataFrame) -> dict[str, str]:
     """Role of each candidate alone at every step, by its name."""
-    own = rows[(rows["phi"] == rows["phi"].iloc[0]) & (rows["estimator"] == "role") & (rows["window"] == ALL)]
+    own = first_space(rows)
+    own = own[(own["estimator"] == "role") & (own["window"] == ALL)]
     return dict(zip(own["candidate"], own["target"], strict=True))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,10 +10,12 @@ import hydra
 import torch
 import wandb
 from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
 
 from analysis.dissect import Extent, dissect
 from analysis.figures import save_figures
-from analysis.results import INJECTION_ROWS, write_rows
+from analysis.interventions import rows_of
+from analysis.results import INJECTION_ROWS, finish, is_finished
 from analysis.sink import logged
 from analysis.space import Space
 from analysis.trained import Trained
@@ -31,12 +34,10 @@ def inject(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: ``run`` holds no trained model, or a number of ``injection`` is out of range.
     """
-    try:
-        extent = Extent(**config.injection)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"injection: {error}") from error
+    extent = checked(config.injection)
     trained = Trained(config, run)
     print(f"{run}: injecting {len(trained.model.candidates)} latent candidates, {extent.n} pairs")
+    trained.say_memory(extent.rows or rows_of(trained.model))
     started = time.perf_counter()
     spaces = [Space(name, phi) for name, phi in trained.phis.items()]
     if trained.factors is not None:
@@ -47,26 +48,40 @@ def inject(config: DictConfig, run: Path) -> None:
     rows = trained.described(found.rows)
     save_figures(found, rows, trained.model.candidates, run / "figures")
     note = {"settings": settings(config), "seconds": time.perf_counter() - started, "layers": found.layers}
-    # The rows come last: they say that the model has been injected.
-    (run / "injection.json").write_text(json.dumps(note, indent=2) + "\n")
-    write_rows(rows, run / INJECTION_ROWS)
+    finish(run, INJECTION_ROWS, rows, note)
     with logged(config, run, "inject") as sink:
         sink.log({"injection": wandb.Table(dataframe=rows[rows["window"] != "step"])})
         pictures = sorted((run / "figures").glob("injection*.png"))
         sink.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
 
 
+def checked(settings: DictConfig) -> Extent:
+    """How much to inject.
+
+    Raises:
+        InputError: A setting is unknown, of another type or out of range.
+    """
+    for name in map(str, settings):
+        if name not in (known := [field.name for field in fields(Extent)]):
+            raise InputError(f"injection.{name}: give one of {', '.join(known)}")
+    try:
+        return TypeAdapter(Extent).validate_json(json.dumps(OmegaConf.to_container(settings)), strict=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, ("injection", *fault["loc"])))
+        raise InputError(f"{where}: {fault['msg'].removeprefix('Value error, ')}") from error
+
+
 def settings(config: DictConfig) -> dict[str, Any]:
     """What decides the rows of a trained model."""
-    return cast(
-        dict[str, Any], OmegaConf.to_container(OmegaConf.masked_copy(config, ["injection", "phi"]), resolve=True)
-    )
+    decisive = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    extent = {name: value for name, value in decisive["injection"].items() if name != "rows"}
+    return {"injection": extent, "phi": decisive["phi"]}
 
 
 def is_injected(config: DictConfig, run: Path) -> bool:
     """Whether ``run`` holds rows made with these settings."""
-    done, note = (run / INJECTION_ROWS).exists(), run / "injection.json"
-    return done and note.exists() and json.loads(note.read_text()).get("settings") == settings(config)
+    return is_finished(run, INJECTION_ROWS, settings(config))
 
 
 @hydra.main(config_path=CONFIGS, config_name="inject", version_base="1.3")

@@ -14,28 +14,27 @@ from tqdm import tqdm
 
 from analysis.interventions import rows_of, walk
 from analysis.pairs import Pairs
-from paradigms.contract import Edit, GenerativeModel, Inputs, LatentCandidate, Path, Resumable
+from paradigms.contract import Edit, GenerativeModel, Inputs, LatentCandidate, Resumable
 
-Move = Callable[[Tensor, Tensor, Path], Tensor]
-"""(O's value, E's value (M, …), how to walk between the two) → the value to set in O."""
+Move = Callable[[Tensor, Tensor, LatentCandidate], Tensor]
+"""(O's value, E's value (M, …), whose they are) → the value to set in O."""
 
 
 def towards(alpha: float) -> Move:
     """The move from O's value to the point at ``alpha`` on the way to E's; 1 injects E's value."""
-    return lambda o, e, path: walk(o, e, alpha, path)
+    return lambda o, e, candidate: walk(o, e, alpha, candidate.path)
 
 
-def shuffled(o: Tensor, e: Tensor, path: Path) -> Tensor:
+def shuffled(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
     """E's value with each channel in another's place, or each place where there is one channel: a control."""
-    channel = -3 if e.ndim > 3 else -1
-    dims = (channel,) if e.shape[channel] > 1 else (-2, -1) if e.ndim > 3 else (-1,)
+    dims = (candidate.channel,) if e.shape[candidate.channel] > 1 else candidate.places
     # Rolled by half of their number, so that none stays.
     return e.roll([max(1, e.shape[dim] // 2) for dim in dims], dims)
 
 
-def matched_noise(o: Tensor, e: Tensor, path: Path) -> Tensor:
+def matched_noise(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
     """Gaussian noise with the mean and the variance of each channel of E's value, of a vector's whole: a control."""
-    dims = (-2, -1) if e.ndim > 3 else (-1,)
+    dims = candidate.places or (-1,)
     normal = torch.randn(e.shape, generator=torch.Generator().manual_seed(0)).to(e)
     return normal * e.std(dims, keepdim=True, unbiased=False) + e.mean(dims, keepdim=True)
 
@@ -73,17 +72,19 @@ def windows(steps: int) -> dict[str, range | None]:
     return {"all": None} | (dict(zip(THIRDS, spans, strict=True)) if steps >= len(THIRDS) else {})
 
 
+LAYER_SETS = ("all_but", "prefix", "suffix")
+
+
 def layer_sets(names: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Sets of layers, each belonging to one of them: ``all_but`` it, ``prefix`` up to it and ``suffix`` from it on.
 
     Args:
         names: Layers in the order in which they act.
     """
-    return {
-        "all_but": {name: (*names[:i], *names[i + 1 :]) for i, name in enumerate(names) if len(names) > 1},
-        "prefix": {name: tuple(names[: i + 1]) for i, name in enumerate(names)},
-        "suffix": {name: tuple(names[i:]) for i, name in enumerate(names)},
-    }
+    all_but = {name: (*names[:i], *names[i + 1 :]) for i, name in enumerate(names) if len(names) > 1}
+    prefix = {name: tuple(names[: i + 1]) for i, name in enumerate(names)}
+    suffix = {name: tuple(names[i:]) for i, name in enumerate(names)}
+    return dict(zip(LAYER_SETS, (all_but, prefix, suffix), strict=True))
 
 
 def inject(
@@ -169,7 +170,7 @@ def _batch(
     for block, entry in enumerate(plan, start=2):
         for name in entry.candidates:
             if name in o:
-                blocks[name][block] = entry.move(o[name], e[name], model.candidates[name].path)
+                blocks[name][block] = entry.move(o[name], e[name], model.candidates[name])
             else:
                 inside.setdefault(name, []).append((block, entry))
     inputs: Inputs = {name: torch.cat(parts) for name, parts in blocks.items()}
@@ -188,7 +189,7 @@ def _editor(candidate: LatentCandidate, entries: Sequence[tuple[int, Injection]]
         from_o, from_e = activations[:m], activations[m : 2 * m]
         for block, entry in entries:
             if entry.window is None or step in entry.window:
-                activations[block * m : (block + 1) * m] = entry.move(from_o, from_e, candidate.path)
+                activations[block * m : (block + 1) * m] = entry.move(from_o, from_e, candidate)
         return activations
 
     return edit

@@ -1,6 +1,5 @@
 """Measure one trained model: ``python -m analysis.measure run=<dir>``."""
 
-import json
 import time
 import warnings
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.examine import Examination, Examiner
-from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, write_rows
+from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
 from analysis.sink import logged
 from analysis.subject import SMALLEST, Subject
 from analysis.trained import Trained
@@ -44,6 +43,7 @@ def measure(config: DictConfig, run: Path) -> None:
     n = config.measure.n
     if n < SMALLEST:
         raise InputError(f"measure.n={n} must be at least {SMALLEST}: intervals come from halves of the images")
+    trained.say_memory(n, list(trained.model.candidates))
     subject = Subject(trained.model, trained.images, trained.factors, n, trained.seed, trained.twin)
     examiner = Examiner(subject, trained.phis)
     result = examiner.run(list(trained.model.candidates), PROPERTIES)
@@ -71,9 +71,7 @@ def measure(config: DictConfig, run: Path) -> None:
             "metric": {k: "accuracy" if kind == FactorKind.CATEGORICAL else "R2" for k, kind in kinds.items()},
         },
     }
-    # The rows come last: they say that the cell is finished.
-    (run / "measurement.json").write_text(json.dumps(measurement, indent=2) + "\n")
-    write_rows(rows, run / MEASURED_ROWS)
+    finish(run, MEASURED_ROWS, rows, measurement)
     _log(config, rows, points, run)
 
 
@@ -84,8 +82,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 def is_measured(config: DictConfig, run: Path) -> bool:
     """Whether ``run`` holds rows made with these settings."""
-    done, note = (run / MEASURED_ROWS).exists(), run / "measurement.json"
-    return done and note.exists() and json.loads(note.read_text()).get("settings") == settings(config)
+    return is_finished(run, MEASURED_ROWS, settings(config))
 
 
 def _figures(result: Examination, folder: Path) -> None:

@@ -76,13 +76,13 @@ def draw_role_pairs(
     """
     if isinstance(model, Varied):
         return Pairs(*model.draw_varied(n, role, generator), "shared", role)
-    o, others = model.draw(n, generator), model.draw(TRIES * n, generator)
     columns = torch.tensor([factor.role == role for factor in factors for _ in range(factor.width)], dtype=torch.bool)
-    kinds = {name: model.candidates[name].kind for name in o}
+    kinds = {name: model.candidates[name].kind for name in model.draw(1, generator)}
     conditions = [name for name, kind in kinds.items() if kind is Kind.CONDITION]
     encoded = len(conditions) == 1 and model.candidates[conditions[0]].shape == tuple(columns.shape)
     if Kind.NOISE not in kinds.values() or not encoded or not columns.any():
         return None
+    o, others = model.draw(n, generator), model.draw(TRIES * n, generator)
     (name,) = conditions
     condition, offered = o[name], others[name].unflatten(0, (TRIES, n))
     columns = columns.to(condition.device)

@@ -1,5 +1,6 @@
 """Tidy rows: their columns, how they are written and read, and the verdicts that follow from them."""
 
+import json
 import math
 import textwrap
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from scipy.stats import norm
 from analysis.calibration import ABSENT, LEVEL, PERMUTATIONS, PRESENT, hierarchical, verdict
 from analysis.measures import JOINT
 from datamodules.errors import InputError
+from datamodules.files import readable, write_whole
 
 PROPERTIES = ("density", "smoothness", "organization", "relevance")
 
@@ -22,6 +24,15 @@ THUMBNAIL_COLUMNS = 32
 
 MEASURED_ROWS, INJECTION_ROWS = "rows.parquet", "injection.parquet"
 """In the directory of a cell: the rows of its four properties, and those of the split of its work."""
+
+NOTES = MappingProxyType({MEASURED_ROWS: "measurement.json", INJECTION_ROWS: "injection.json"})
+"""What the stage that made the rows noted down."""
+
+MODEL = "model"
+"""The candidate of a row that is about the whole model."""
+
+SUMMARY = ("strictness", "strictness_layers", "breadth")
+"""Estimators of the rows about a whole model."""
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -115,6 +126,26 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     rows[list(COLUMNS)].astype(dict(COLUMNS)).to_parquet(partial, index=False)
     partial.replace(path)
+
+
+def finish(cell: Path, name: str, rows: pd.DataFrame, note: dict[str, Any]) -> None:
+    """Write the rows of a stage and, beside them as JSON, what it noted down.
+
+    The rows come last and are removed first: where they are, the stage is done and the note is theirs.
+    """
+    (cell / name).unlink(missing_ok=True)
+    write_whole(cell / NOTES[name], json.dumps(note, indent=2) + "\n")
+    write_rows(rows, cell / name)
+
+
+def is_finished(cell: Path, name: str, settings: dict[str, Any]) -> bool:
+    """Whether a cell holds the rows of a stage, made with these settings."""
+    note = cell / NOTES[name]
+    if not (cell / name).exists() or not note.exists():
+        return False
+    with readable(note, "remove it and run the same command again"):
+        noted: dict[str, Any] = json.loads(note.read_text())
+    return noted.get("settings") == settings
 
 
 def finished_cells(study: Path) -> list[Path]:
@@ -244,6 +275,20 @@ def verdict_table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def first_space(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the feature space that verdicts come from and factors are read in."""
+    chosen: pd.DataFrame = rows[rows["phi"] == rows["phi"].iloc[0]]
+    return chosen
+
+
+def carried_by_one(rows: pd.DataFrame, window: str = "all") -> pd.DataFrame:
+    """S_1 of every candidate injected alone in ``window``, in the first feature space; a row per pairs and target."""
+    own = first_space(rows)
+    own = own[(own["estimator"] == "S_1") & (own["view"] == "") & (own["timestep"] == JOINT)]
+    chosen: pd.DataFrame = own[(own["layers"] == "alone") & (own["window"] == window)]
+    return chosen
+
+
 def split_table(rows: pd.DataFrame) -> str:
     """Strictness and breadth as text of at most 100 columns, a model a line; empty where nothing was injected.
 
@@ -251,11 +296,10 @@ def split_table(rows: pd.DataFrame) -> str:
         rows: Tidy rows, see :data:`COLUMNS`.
     """
     lines = []
-    names = ("strictness", "strictness_layers", "breadth")
-    of_models = rows[rows["estimator"].isin(names) & (rows["property"] == "split")]
+    of_models = rows[(rows["candidate"] == MODEL) & (rows["property"] == "split")]
     for cell, own in of_models.groupby("cell", sort=False):
         first = own[own["phi"] == own["phi"].iloc[0]].set_index("estimator")
-        entries = [_number(first.loc[name]) for name in names]
+        entries = [_number(first.loc[name]) for name in SUMMARY]
         lines.append("".join([f"  {cell:<34.34}", *(f"{entry:<22}" for entry in entries)]).rstrip())
     if not lines:
         return ""

@@ -8,15 +8,19 @@ import pandas as pd
 
 from analysis.dissect import INPUTS
 from analysis.figures import ROLES, labels_of, role_matrix
-from analysis.injection import THIRDS
+from analysis.injection import LAYER_SETS, THIRDS
 from analysis.measures import JOINT
+from analysis.outcome import EXACT
 from analysis.pairs import ALL
 from analysis.pictures import Album
+from analysis.results import MODEL, SUMMARY, carried_by_one, first_space
 from analysis.sections import Cell, plain
-from analysis.split import LAYER_SETS, MODEL
+from paradigms.contract import Kind
+
+INSIDE = (Kind.ACTIVATION, Kind.SKIP)
+"""Kinds of layers; all others are inputs."""
 
 WINDOWS = (ALL, *THIRDS)
-SUMMARY = ("strictness", "strictness_layers", "breadth")
 SHOWN = (INPUTS, ALL, *ROLES)
 """What O and E differ in, in the order in which the page shows it."""
 
@@ -25,7 +29,7 @@ def split_section(cell: Cell, album: Album) -> dict[str, Any] | None:
     """Of one cell; ``None`` if nothing was injected."""
     if cell.split is None:
         return None
-    rows = cell.split[cell.split["phi"] == cell.split["phi"].iloc[0]]
+    rows = first_space(cell.split)
     names = [str(name) for name in dict.fromkeys(rows.loc[rows["candidate"] != MODEL, "candidate"])]
     files = {differs: cell.figures / f"injection.{differs}" for differs in SHOWN}
     return {
@@ -43,18 +47,18 @@ def _roles(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     windows = [window for window, matrix in matrices.items() if matrix.notna().any(axis=None)]
     roles = list(matrices[ALL].index)
     labels = labels_of(rows)
-    lines = [
-        (name, labels.get(name, ""), [float(matrices[window].loc[role, name]) for window in windows for role in roles])
-        for name in names
-    ]
+    kinds = dict(zip(rows["candidate"], rows["kind"], strict=True))
+    lines = []
+    for name in names:
+        numbers = [float(matrices[window].loc[role, name]) for window in windows for role in roles]
+        lines.append((name, kinds[name], labels.get(name, ""), numbers))
     return {"windows": windows, "roles": roles, "lines": lines}
 
 
 def _by(rows: pd.DataFrame, column: str, values: Sequence[Any], chosen: "pd.Series[bool]") -> dict[str, Any] | None:
     """S_1 in φ of pairs that differ in all, a column for each of ``values``; ``None`` if there is only one."""
     own = rows[chosen & (rows["estimator"] == "S_1") & (rows["target"] == ALL) & (rows["differs"] == ALL)]
-    # An input is no layer.
-    own = own[(own["view"] == "") & ~own["kind"].isin(("prior", "code", "noise", "condition"))]
+    own = own[(own["view"] == "") & own["kind"].isin(INSIDE)]
     table = own.pivot_table("value", "candidate", column, sort=False)
     columns = [value for value in values if value in table.columns]
     if len(columns) < 2:
@@ -68,8 +72,8 @@ def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     for cell in cells:
         if cell.split is None:
             continue
-        own = cell.split[(cell.split["phi"] == cell.split["phi"].iloc[0]) & (cell.split["candidate"] == MODEL)]
-        by_name = own.set_index("estimator")
+        own = first_space(cell.split)
+        by_name = own[own["candidate"] == MODEL].set_index("estimator")
         entries = {
             name: {key: by_name.loc[name, key] for key in ("value", "value_low", "value_high", "ceiling", "reason")}
             for name in SUMMARY
@@ -84,10 +88,10 @@ def frontier(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     for cell in cells:
         if cell.split is None:
             continue
-        rows = cell.split[cell.split["phi"] == cell.split["phi"].iloc[0]]
+        rows = first_space(cell.split)
         sizes = rows[rows["estimator"] == "size"].set_index("candidate")["value"]
-        own = rows[(rows["estimator"] == "S_1") & (rows["target"] == ALL) & (rows["view"] == "")]
-        own = own[(own["differs"] == ALL) & (own["layers"] == "alone") & (own["window"] == ALL)]
+        own = carried_by_one(cell.split)
+        own = own[(own["target"] == ALL) & (own["differs"] == ALL)]
         own = own[own["candidate"].isin(sizes.index)].drop_duplicates("candidate")
         layers = [
             name for name, kind in zip(own["candidate"], own["kind"], strict=True) if kind in ("activation", "skip")
@@ -102,7 +106,8 @@ def frontier(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 "value": [plain(value) for value in own["value"]],
                 "low": [plain(value) for value in own["value_low"]],
                 "high": [plain(value) for value in own["value_high"]],
-                "exact": [reason != "" for reason in own["reason"]],
+                "exact": [reason == EXACT for reason in own["reason"]],
+                "input": [kind not in INSIDE for kind in own["kind"]],
             }
         )
     return found

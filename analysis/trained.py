@@ -75,8 +75,6 @@ class Trained:
             torch.set_num_threads(config.threads)
         device = "cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
         trained, self.model, self.twin = load(run, device)
-        if isinstance(self.model, Bounded):
-            print(self.model.memory(self.model.rows))
         self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
         self.seed: int = trained.seed
         self.data: ImageDataModule | None = instantiate(trained.data) if trained.data else None
@@ -84,6 +82,11 @@ class Trained:
         self.phis: dict[str, Phi] = {
             name: instantiate(phi)(data=self.data, cache=cache) for name, phi in config.phi.items()
         }
+
+    def say_memory(self, images: int, record: Sequence[str] = ()) -> None:
+        """Say what memory a large model takes, with the values of ``record`` kept of so many images."""
+        if isinstance(self.model, Bounded):
+            print(self.model.memory(images, record))
 
     @cached_property
     def _test(self) -> Images:

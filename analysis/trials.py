@@ -102,7 +102,7 @@ class Trials:
     @property
     def has_places(self) -> bool:
         """Whether a value has channels and places, so that it can be pooled."""
-        return len(self.candidate.shape) - self.has_steps > 2
+        return bool(self.candidate.places)
 
     @cached_property
     def _input_kinds(self) -> set[Kind]:
@@ -121,7 +121,7 @@ class Trials:
     @cached_property
     def pooled(self) -> Array:
         """Gram matrix (n, n) of the centred values averaged over places."""
-        return centred_gram(array(self.values.float().mean((-2, -1)).flatten(1)))
+        return centred_gram(array(self.values.float().mean(self.candidate.places).flatten(1)))
 
     @cached_property
     def probed_steps(self) -> list[int]:

@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from analysis.dissect import Extent, split_model
 from analysis.examine import measure_model
-from analysis.results import verdicts
-from analysis.split import MODEL
+from analysis.results import MODEL, verdicts
 from datamodules.errors import InputError, reports_errors
 
 ROOT = Path(__file__).resolve().parents[1]

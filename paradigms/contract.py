@@ -46,12 +46,24 @@ class LatentCandidate:
         kind: What it is to the model.
         shape: Shape of one image's value; with a leading T where there is one value per timestep.
         path: How to walk between two values.
+        tokens: Whether the value ends in a sequence of vectors (…, S, D), and not in maps (…, C, H, W).
     """
 
     name: str
     kind: Kind
     shape: tuple[int, ...]
     path: Path
+    tokens: bool = False
+
+    @property
+    def channel(self) -> int:
+        """Axis of the channels of a value, from its end."""
+        return -3 if len(self.shape) > 2 and not self.tokens else -1
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Axes of the places of a value, from its end; none of a vector."""
+        return (-2,) if self.tokens else (-2, -1) if self.channel == -3 else ()
 
 
 @dataclass(frozen=True)

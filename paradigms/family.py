@@ -154,6 +154,7 @@ class Found:
         kind: Of the candidate.
         site: Where it passes.
         shape: Of one image's activation, with the groups leading where there is more than one.
+        tokens: Whether it is a sequence of vectors.
         passes: How often it passes in one generation.
     """
 
@@ -161,6 +162,7 @@ class Found:
     kind: Kind
     site: Site
     shape: tuple[int, ...]
+    tokens: bool
     passes: int = 1
 
 
@@ -184,7 +186,7 @@ def discover(components: Mapping[str, nn.Module], rules: Sequence[Rule], generat
                     kind = Kind.SKIP if rule.skips else Kind.ACTIVATION
                     site = rule.site(module, index, len(tensor))
                     shape = tuple(tensor.shape[1:] if len(tensor) == 1 else tensor.shape)
-                    found[key] = Found(name, kind, site, shape)
+                    found[key] = Found(name, kind, site, shape, tensor.ndim == 3)
             return passing
 
         return look

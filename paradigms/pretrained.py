@@ -122,11 +122,11 @@ class Pretrained:
         candidates = [LatentCandidate(name, Kind.NOISE, s, Path.SLERP) for name, s in self.noise_shapes.items()]
         for name, value in condition.items():
             path = Path.SLERP if name in self.family.spherical else Path.LERP
-            candidates.append(LatentCandidate(name, Kind.CONDITION, tuple(value.shape[1:]), path))
+            candidates.append(LatentCandidate(name, Kind.CONDITION, tuple(value.shape[1:]), path, value.ndim == 3))
         for one in found:
             self.sites[one.name] = one.site
             shape = one.shape if one.site.once else (one.passes, *one.shape)
-            candidates.append(LatentCandidate(one.name, one.kind, shape, Path.LERP))
+            candidates.append(LatentCandidate(one.name, one.kind, shape, Path.LERP, one.tokens))
         return {candidate.name: candidate for candidate in candidates}
 
     @torch.no_grad()
@@ -168,9 +168,10 @@ class Pretrained:
         parameters = [p for network in self._networks().values() for p in network.parameters()]
         weights = sum(p.numel() * p.element_size() for p in parameters)
         values = sum(torch.Size(self.candidates[name].shape).numel() for name in record) * self.pipeline.dtype.itemsize
+        kept = f", {values * images / 1e9:.2f} GB of recorded values of {images} images" if record else ""
         return (
-            f"{self.family.name}: {len(self.candidates)} latent candidates, weights {weights / 1e9:.2f} GB, "
-            f"recorded values {values * images / 1e9:.2f} GB for {images} images"
+            f"{self.family.name}: {len(self.candidates)} latent candidates, weights {weights / 1e9:.2f} GB{kept}, "
+            f"batches of at most {min(images, self.rows)} images of {self.pipeline.dtype}"
         )
 
 

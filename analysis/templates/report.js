@@ -189,7 +189,7 @@ function drawCarried(id, key, title, axis) {
       hovertemplate: "%{text}: %{y:.2f}<extra>%{fullData.name}</extra>",
       error_y: { type: "data", symmetric: false, array: shown.map((j) => model.high[j] - model.value[j]), arrayminus: shown.map((j) => model.value[j] - model.low[j]), thickness: 1.2, width: 3 },
       line: { color, width: 1.2 },
-      marker: { color, size: 8, symbol: shown.map((j) => `${SYMBOLS[i % SYMBOLS.length]}${model.exact[j] ? "-open" : ""}`) },
+      marker: { color, size: 8, symbol: shown.map((j) => (model.input[j] ? "x-thin-open" : `${SYMBOLS[i % SYMBOLS.length]}${model.exact[j] ? "-open" : ""}`)) },
     };
   });
   Plotly.react(id, traces, {

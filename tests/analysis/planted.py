@@ -110,7 +110,8 @@ class Parity(Planted):
     """Either input alone says nothing about the image, and either changes all of it."""
 
     def image(self, z, u):
-        return render(torch.frac(z + u))
+        place = torch.frac(z + u)
+        return render(place, torch.frac(place.sum(1, keepdim=True)))
 
 
 class Room(Planted):
@@ -166,7 +167,8 @@ class Chain(Planted):
         for name in ("stage.0", "stage.1"):
             value = 2 * value - 1 if name == "stage.0" else value
             values[name] = value = (edits or {}).get(name, lambda x, step: x)(value.clone(), 0)
-        return Generation(render((value + 1) / 2), {name: values[name] for name in record})
+        place = (value + 1) / 2
+        return Generation(render(place, place.mean(1, keepdim=True)), {name: values[name] for name in record})
 
 
 class Relay(Planted):
@@ -248,7 +250,7 @@ PLANTED: Mapping[str, Case] = {
     "renderer": Case(
         Planted(),
         of("z", density="V", smoothness="V", organization="V", relevance="V"),
-        split={("z", "all"): "content", ("u", "all"): "none", ("model", "strictness"): "V"},
+        split={("model", "strictness"): "V"},
     ),
     "ignored input": Case(Planted(), of("u", relevance="X", smoothness="n/a", organization="X")),
     "hash": Case(Hash(), of("z", density="V", smoothness="X", organization="X", relevance="V")),
@@ -271,13 +273,15 @@ PLANTED: Mapping[str, Case] = {
         Chain(),
         of("stage.0", relevance="V") | of("stage.1", relevance="V"),
         {("stage.0", "S_1", "all"): "V", ("stage.1", "S_1", "all"): "V"},
-        {("stage.0", "all"): "content", ("stage.1", "all"): "content", ("model", "strictness"): "V"},
+        {("stage.0", "all"): "mixed", ("stage.1", "all"): "mixed", ("model", "strictness"): "V"},
+        tinted=True,
     ),
     "parity pair": Case(
         Parity(),
         of("z", relevance="V") | of("u", relevance="V"),
         {("z", "S_1", "all"): "X", ("u", "S_1", "all"): "X"},
         {("z", "all"): "none", ("u", "all"): "none", ("model", "strictness"): "X"},
+        tinted=True,
         times=4,
     ),
     "dog, astronaut, room": Case(Room(), of("z", density="V", organization=NOT_V, relevance="V")),
@@ -301,5 +305,9 @@ PLANTED: Mapping[str, Case] = {
         },
         tinted=True,
     ),
-    "constant": Case(Constant(), of("z", relevance="n/a", smoothness="n/a")),
+    "constant": Case(
+        Constant(),
+        of("z", relevance="n/a", smoothness="n/a"),
+        split={("model", "strictness"): "n/a", ("model", "breadth"): "n/a"},
+    ),
 }

@@ -64,3 +64,10 @@ def test_ssim_is_that_of_the_library():
 def test_grey_and_small_images_are_compared_too(name):
     images = torch.rand(2, 4, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert np.isfinite(squared_distances_by(APPEARANCES[name], images)).all()
+
+
+def test_the_hue_of_grey_is_no_colour():
+    noise = 1e-3 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    grey, other = noise + torch.tensor([1e-3, 0, 0])[:, None, None], noise - torch.tensor([1e-3, 0, 0])[:, None, None]
+    images = torch.stack([grey[0], other[1], other[1]])[None]
+    assert squared_distances_by(APPEARANCES["colours"], images)[0, 0, 0] == pytest.approx(0, abs=1e-6)

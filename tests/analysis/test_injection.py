@@ -6,9 +6,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from planted import Chain, Planted, TwoParts
 
-from analysis.injection import Injection, inject, injections, layer_sets, towards, windows
+from analysis.injection import LAYER_SETS, Injection, inject, injections, layer_sets, towards, windows
 from analysis.pairs import Pairs, draw_pairs, draw_role_pairs
-from analysis.split import LAYER_SETS
 from datamodules.base import Factor, FactorKind, Role, encode
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 

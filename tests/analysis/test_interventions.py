@@ -6,7 +6,7 @@ from analysis.gaussian import GaussianValues
 from analysis.injection import matched_noise, shuffled
 from analysis.interventions import walk
 from analysis.support import cross_fades
-from paradigms.contract import Path
+from paradigms.contract import Kind, LatentCandidate, Path
 
 
 def test_cross_fades_never_mix_an_image_with_itself():
@@ -34,19 +34,34 @@ def test_slerp_keeps_the_length():
     assert walk(o, e, 0.5, Path.SLERP).norm(dim=1) == pytest.approx(torch.stack([o, e]).norm(dim=2).mean(0), rel=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(5, 6, 4, 4), (5, 2, 6, 4, 4), (5, 8), (5, 1, 4, 4)])
-def test_a_shuffled_value_keeps_its_numbers_and_no_place(shape):
-    e = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    moved = shuffled(torch.zeros(shape), e, Path.LERP)
+def candidate(shape, tokens):
+    return LatentCandidate("h", Kind.ACTIVATION, shape, Path.LERP, tokens)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens"),
+    [((6, 4, 4), False), ((2, 6, 4, 4), False), ((8,), False), ((1, 4, 4), False), ((4, 8), True), ((2, 4, 8), True)],
+)
+def test_a_shuffled_value_keeps_its_numbers_and_no_place(shape, tokens):
+    e = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    moved = shuffled(torch.zeros(5, *shape), e, candidate((3, *shape), tokens))
     assert torch.equal(moved.flatten(1).sort(1).values, e.flatten(1).sort(1).values)
     assert not (moved == e).any()
+    if tokens or len(shape) == 4:
+        # Neither the halves of guidance nor tokens change places.
+        axis = -1 if tokens else -3
+        assert torch.equal(moved.sort(axis).values, e.sort(axis).values)
 
 
-@pytest.mark.parametrize("shape", [(5, 6, 16, 16), (5, 2, 6, 16, 16), (5, 400)])
-def test_matched_noise_has_the_moments_of_each_channel_and_nothing_else(shape):
-    e = 3 + 2 * torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    noise = matched_noise(torch.zeros(shape), e, Path.LERP)
-    dims = (-2, -1) if len(shape) > 2 else (-1,)
-    torch.testing.assert_close(noise.mean(dims), e.mean(dims), atol=0.5, rtol=0)
+@pytest.mark.parametrize(
+    ("shape", "tokens"),
+    [((6, 16, 16), False), ((2, 6, 16, 16), False), ((400,), False), ((256, 3), True), ((2, 256, 3), True)],
+)
+def test_matched_noise_has_the_moments_of_each_channel_and_nothing_else(shape, tokens):
+    e = 3 + 2 * torch.randn(5, *shape, generator=torch.Generator().manual_seed(1))
+    own = candidate((3, *shape) if len(shape) > 1 else shape, tokens)
+    noise = matched_noise(torch.zeros(5, *shape), e, own)
+    dims = own.places or (-1,)
+    torch.testing.assert_close(noise.mean(dims), e.mean(dims), atol=0.6, rtol=0)
     torch.testing.assert_close(noise.std(dims), e.std(dims), atol=0, rtol=0.25)
     assert abs(np.corrcoef(noise.flatten(), e.flatten())[0, 1]) < 0.2

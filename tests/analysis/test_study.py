@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,17 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
+from planted import Chain, phi
 from wandb_offline import read_run
 
-from analysis.measure import is_measured
+from analysis.dissect import Extent, split_model
+from analysis.inject import checked, is_injected, settings
+from analysis.measure import CONFIGS, is_measured
+from analysis.results import INJECTION_ROWS, finish
+from datamodules.errors import InputError
 
 TINY = (
     "preset=smoke",
@@ -82,9 +89,43 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
         found for found in map(read_run, cell.glob("wandb/offline-run-*/*.wandb")) if found[0].job_type == "inject"
     )
     assert {"injection/nrows", "figures/injection.all/path", "figures/injection.roles/path"} <= history.keys()
-    wrong = run(directory, "analysis.inject", f"run={cell}", "injection.n=2")
-    assert (wrong.returncode, wrong.stderr.count("Traceback")) == (2, 0)
-    assert "n=2 must be at least 8" in wrong.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("injection.n=2", "injection: n=2 must be at least 8 pairs"),
+        ("injection.n=abc", "injection.n: Input should be a valid integer"),
+        ("injection.each_step=maybe", "injection.each_step: Input should be a valid boolean"),
+        ("+injection.much=1", "injection.much: give one of n, each_step, sets, strength, rows"),
+    ],
+)
+def test_how_much_to_inject_is_checked(setting, message):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("inject", ["run=nowhere", setting])
+    with pytest.raises(InputError, match=re.escape(message)):
+        checked(config.injection)
+
+
+def test_an_interrupted_injection_is_not_done(tmp_path):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("inject", ["run=nowhere"])
+    rows = split_model(Chain(), phi, extent=Extent(n=8)).head(3)
+    assert not is_injected(config, tmp_path)
+    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config)})
+    assert is_injected(config, tmp_path)
+    config.injection.rows = 64
+    assert is_injected(config, tmp_path)
+    config.injection.n = 16
+    assert not is_injected(config, tmp_path)
+    # Killed between the note and the rows, with rows of other settings in place.
+    with pytest.raises(KeyError):
+        finish(tmp_path, INJECTION_ROWS, rows[["cell"]], {"settings": settings(config)})
+    assert not is_injected(config, tmp_path)
+    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config)})
+    (tmp_path / "injection.json").write_text("{")
+    with pytest.raises(InputError, match=r"injection\.json cannot be read: remove it"):
+        is_injected(config, tmp_path)
 
 
 def test_measuring_again_gives_the_same_rows(study):
