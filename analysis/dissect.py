@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.appearance import APPEARANCES, squared_distances_by
 from analysis.evidence import UNPAIRED
-from analysis.injection import INTO, Injection, injections, layer_sets, towards, windows
+from analysis.injection import INTO, Injection, cut, cuts, injections, layer_sets, towards, windows
 from analysis.outcome import Intervention, Outcome, exchanged_sufficiency, squared
 from analysis.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
 from analysis.results import COLUMNS
@@ -20,7 +20,7 @@ from analysis.space import Space
 from analysis.split import carried_alone, model_rows, role_rows
 from analysis.subject import Factors, Phi
 from datamodules.base import Role
-from paradigms.contract import GenerativeModel, Inputs
+from paradigms.contract import GenerativeModel, Inputs, Kind
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class Extent:
     Attributes:
         n: Pairs behind each number, at least 8.
         each_step: Whether to inject at every single sampling step, beside all of them and their thirds.
-        sets: Whether to inject all layers but one, all up to one and all from one on.
+        sets: Whether to inject all layers but one, all up to one and all from one on, and to cut skips.
         strength: How far to move O's value towards E's; 1 injects E's value.
         rows: Most images of one batched generation; ``None`` leaves it to the model.
 
@@ -122,7 +122,8 @@ def dissect(
         images: list[Tensor] = []
         found = list(_observe(model, pairs, plan, spaces, seed, extent, images))
         if extent.sets and key == ALL:
-            found += _observe(model, pairs, list(_sets(found[0], extent)), spaces, seed, extent, [])
+            more = [*_sets(found[0], extent), *_cuts(model, result.layers)]
+            found += _observe(model, pairs, more, spaces, seed, extent, [])
         for outcome in found:
             outcomes[outcome.space].append(outcome)
             result.rows += outcome.rows()
@@ -184,6 +185,14 @@ def _sets(alone: Outcome, extent: Extent) -> Iterator[Intervention]:
     for kind, sets in layer_sets(list(candidates)).items():
         for name, members in sets.items():
             yield Intervention(candidates[name], Injection(members, move), kind, strength=extent.strength)
+
+
+def _cuts(model: GenerativeModel, layers: Sequence[str]) -> Iterator[Intervention]:
+    """Skip connections cut in the trained model."""
+    skips = [name for name in layers if model.candidates[name].kind is Kind.SKIP]
+    for kind, sets in cuts(skips).items():
+        for name, members in sets.items():
+            yield Intervention(model.candidates[name], Injection(members, cut), kind)
 
 
 def _observe(

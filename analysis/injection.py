@@ -39,6 +39,11 @@ def matched_noise(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
     return normal * e.std(dims, keepdim=True, unbiased=False) + e.mean(dims, keepdim=True)
 
 
+def cut(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
+    """Nothing: zeros, as where a skip connection is cut."""
+    return torch.zeros_like(o)
+
+
 INTO = towards(1)
 """Puts E's value itself into O."""
 
@@ -85,6 +90,20 @@ def layer_sets(names: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     prefix = {name: tuple(names[: i + 1]) for i, name in enumerate(names)}
     suffix = {name: tuple(names[i:]) for i, name in enumerate(names)}
     return dict(zip(LAYER_SETS, (all_but, prefix, suffix), strict=True))
+
+
+CUTS = ("cut", "cut_others", "cut_all")
+
+
+def cuts(skips: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Skip connections to cut: each, all but each, and, under the name of the first, all of them.
+
+    Args:
+        skips: Names of the skips.
+    """
+    each = {name: (name,) for name in skips}
+    others = {name: tuple(other for other in skips if other != name) for name in skips if len(skips) > 1}
+    return dict(zip(CUTS, (each, others, {name: tuple(skips) for name in skips[:1]}), strict=True))
 
 
 def inject(

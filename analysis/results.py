@@ -76,7 +76,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 
 ``phi`` is the feature space. ``target`` is ``all``, a role or a factor. ``protocol`` is ``independent``, ``shared`` or
 empty. Of an injection, ``differs`` is the role in which O and E differ, or ``all``; ``layers`` is ``alone``, or the set
-that belongs to the candidate, ``all_but`` it, ``prefix`` up to it or ``suffix`` from it on; ``window`` is ``all``,
+that belongs to the candidate, ``all_but`` it, ``prefix`` up to it or ``suffix`` from it on, or which skips were ``cut``
+instead; ``window`` is ``all``,
 ``early``, ``middle``, ``late`` or one ``step``; ``strength`` is how far O's value was moved to E's. ``view`` says how a
 value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components, ``pca``; or by what looks
 of two images their role was compared. ``timestep`` counts sampling steps from 0, and is -1 for all together.

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.dissect import INPUTS
 from analysis.figures import ROLES, labels_of, role_matrix
-from analysis.injection import LAYER_SETS, THIRDS
+from analysis.injection import CUTS, LAYER_SETS, THIRDS
 from analysis.measures import JOINT
 from analysis.outcome import EXACT
 from analysis.pairs import ALL
@@ -37,6 +37,7 @@ def split_section(cell: Cell, album: Album) -> dict[str, Any] | None:
         "pairs": [(d, album.add(file.with_name(f"{file.name}.pairs.png"))) for d, file in files.items()],
         "roles": _roles(rows, names),
         "sets": _by(rows, "layers", ("alone", *LAYER_SETS), (rows["window"] == ALL)),
+        "cuts": _by(rows, "layers", CUTS, (rows["window"] == ALL), "S_T"),
         "steps": _by(rows, "timestep", sorted(set(rows["timestep"]) - {JOINT}), (rows["window"] == "step")),
     }
 
@@ -55,9 +56,11 @@ def _roles(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     return {"windows": windows, "roles": roles, "lines": lines}
 
 
-def _by(rows: pd.DataFrame, column: str, values: Sequence[Any], chosen: "pd.Series[bool]") -> dict[str, Any] | None:
-    """S_1 in φ of pairs that differ in all, a column for each of ``values``; ``None`` if there is only one."""
-    own = rows[chosen & (rows["estimator"] == "S_1") & (rows["target"] == ALL) & (rows["differs"] == ALL)]
+def _by(
+    rows: pd.DataFrame, column: str, values: Sequence[Any], chosen: "pd.Series[bool]", estimator: str = "S_1"
+) -> dict[str, Any] | None:
+    """An effect in φ of pairs that differ in all, a column for each of ``values``; ``None`` if there is only one."""
+    own = rows[chosen & (rows["estimator"] == estimator) & (rows["target"] == ALL) & (rows["differs"] == ALL)]
     own = own[(own["view"] == "") & own["kind"].isin(INSIDE)]
     table = own.pivot_table("value", "candidate", column, sort=False)
     columns = [value for value in values if value in table.columns]

@@ -6,7 +6,17 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from planted import Chain, Planted, TwoParts
 
-from analysis.injection import LAYER_SETS, Injection, inject, injections, layer_sets, towards, windows
+from analysis.injection import (
+    LAYER_SETS,
+    Injection,
+    cut,
+    cuts,
+    inject,
+    injections,
+    layer_sets,
+    towards,
+    windows,
+)
 from analysis.pairs import Pairs, draw_pairs, draw_role_pairs
 from datamodules.base import Factor, FactorKind, Role, encode
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
@@ -118,6 +128,27 @@ def test_sets_of_layers_belong_to_one_of_them():
     assert sets["prefix"]["b"] == ("a", "b")
     assert sets["suffix"]["b"] == ("b", "c")
     assert layer_sets(["a"])["all_but"] == {}
+
+
+def test_skips_are_cut_each_all_but_each_and_all():
+    assert cuts(["a", "b"]) == {
+        "cut": {"a": ("a",), "b": ("b",)},
+        "cut_others": {"a": ("b",), "b": ("a",)},
+        "cut_all": {"a": ("a", "b")},
+    }
+    assert not any(cuts([]).values())
+
+
+def test_cutting_all_skips_gives_the_network_without_them(unet, shared):
+    skips = [name for name in unet.candidates if name.startswith("skip.")]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        overrides = ["paradigm=diffusion", "paradigm.sampler_steps=6", "paradigm.skips=none"]
+        config = compose("train", overrides=overrides).paradigm
+    config.image_shape, config.condition_width = [3, 32, 32], sum(factor.width for factor in FACTORS)
+    without = instantiate(config, _convert_="all").model
+    without.load_state_dict(unet.state_dict())
+    images = inject(unet, shared, [Injection(tuple(skips), cut)], "")
+    torch.testing.assert_close(images[:, 2], without.generate(shared.o).images, atol=2e-5, rtol=0)
 
 
 def test_all_inputs_together_give_e():
