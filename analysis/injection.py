@@ -101,7 +101,7 @@ def cuts(skips: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
     Args:
         skips: Names of the skips.
     """
-    each = {name: (name,) for name in skips}
+    each: dict[str, tuple[str, ...]] = {name: (name,) for name in skips}
     others = {name: tuple(other for other in skips if other != name) for name in skips if len(skips) > 1}
     return dict(zip(CUTS, (each, others, {name: tuple(skips) for name in skips[:1]}), strict=True))
 
