@@ -1,9 +1,11 @@
 """Injection beside running each layer on its own, on the U-Net of the comparison, untrained; in one run."""
 
+import importlib
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +13,13 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from analysis.injection import Injection, inject
 from analysis.pairs import Pairs, draw_pairs
 from paradigms.contract import GenerativeModel
+from paradigms.pretrained import load
+from paradigms.prompts import Prompts
 from paradigms.train import CONFIGS
 
 ROUNDS = 5
@@ -27,6 +32,15 @@ def unet() -> GenerativeModel:
     config.image_shape, config.condition_width = [3, 32, 32], 14
     torch.manual_seed(0)
     model: GenerativeModel = instantiate(config, _convert_="all").model
+    return model
+
+
+def tiny_stable_diffusion(folder: Path) -> GenerativeModel:
+    """Stable Diffusion 1.4 with all its 59 places, tiny and untrained, at 64 × 64."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "paradigms"))
+    tiny = importlib.import_module("tiny_pipelines")
+    family = instantiate(OmegaConf.load(Path(CONFIGS) / "family" / "sd14.yaml"), steps=2, _convert_="all")
+    model: GenerativeModel = load(family=family, prompts=Prompts.combined(), rows=64, **tiny.save("sd14", folder))
     return model
 
 
@@ -128,6 +142,8 @@ def lines() -> Iterator[str]:
     yield together_and_apart(model, "U-Net at 32×32")
     yield hooks(model)
     yield late(model)
+    with tempfile.TemporaryDirectory() as folder:
+        yield together_and_apart(tiny_stable_diffusion(Path(folder)), "tiny Stable Diffusion 1.4", rounds=3)
     small, large = megabytes(64), megabytes(256)
     yield f"memory: {small:.0f} MB in batches of 64 rows, {large:.0f} MB in batches of 256"
 
