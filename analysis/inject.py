@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from analysis.dissect import Extent, dissect
 from analysis.figures import save_figures
 from analysis.interventions import rows_of
-from analysis.results import INJECTION_ROWS, finish, is_finished
+from analysis.results import INJECTION_ROWS, finish, is_finished, read_cell
 from analysis.sink import logged
 from analysis.space import Space
+from analysis.tables import split_table
 from analysis.trained import Trained
 from datamodules.errors import InputError, reports_errors
 
@@ -89,6 +90,7 @@ def is_injected(config: DictConfig, run: Path) -> bool:
 def app(config: DictConfig) -> None:
     """Inject every candidate of one trained model."""
     inject(config, Path(config.run))
+    print(split_table(read_cell(Path(config.run), INJECTION_ROWS)), end="")
     print(f"rows: {Path(config.run) / INJECTION_ROWS}")
 
 

@@ -81,7 +81,10 @@ def render(name: str, cells: Sequence[Cell]) -> str:
 
 def decimal(value: float | None, digits: int = 2) -> str:
     """A number as text, an en dash for what is none."""
-    return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", MINUS)
+    if value is None or math.isnan(value):
+        return NONE
+    # Adding 0 makes a 0 of -0.
+    return f"{round(value, digits) + 0:.{digits}f}".replace("-", MINUS)
 
 
 def quantity(value: float | None) -> str:

@@ -17,12 +17,11 @@ from analysis.results import (
     over_seeds,
     read_cell,
     read_rows,
-    split_table,
-    verdict_table,
     verdicts,
     write_rows,
 )
 from analysis.sections import Cell
+from analysis.tables import split_table, verdict_table
 from datamodules.errors import InputError, reports_errors
 
 # A directory of its own: beside the group of that name, ``study`` could not be the name of a value.

@@ -1,8 +1,6 @@
 """Tidy rows: their columns, how they are written and read, and the verdicts that follow from them."""
 
 import json
-import math
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis.calibration import ABSENT, LEVEL, PERMUTATIONS, PRESENT, hierarchical, verdict
+from analysis.calibration import LEVEL, PERMUTATIONS, hierarchical, verdict
 from analysis.measures import JOINT
 from datamodules.errors import InputError
 from datamodules.files import readable, write_whole
@@ -24,6 +22,9 @@ THUMBNAIL_COLUMNS = 32
 
 MEASURED_ROWS, INJECTION_ROWS = "rows.parquet", "injection.parquet"
 """In the directory of a cell: the rows of its four properties, and those of the split of its work."""
+
+ONE_PATH = "every layer gives E exactly: there is one path, and all of it leads through each of them"
+"""Reason of a model whose work is not split."""
 
 NOTES = MappingProxyType({MEASURED_ROWS: "measurement.json", INJECTION_ROWS: "injection.json"})
 """What the stage that made the rows noted down."""
@@ -109,9 +110,6 @@ def injected(
 ) -> dict[str, Any]:
     """What a row says of an injection: by default, of E's own value of one candidate at every step."""
     return {"protocol": protocol, "differs": differs, "layers": layers, "window": window, "strength": strength}
-
-
-MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|"}
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
@@ -240,42 +238,6 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*keys, "trainings", "score", "ci_low", "ci_high", "verdict"])
 
 
-def verdict_table(rows: pd.DataFrame) -> str:
-    """The verdicts as text of at most 100 columns: one block per cell, a candidate a line.
-
-    Args:
-        rows: Tidy rows, see :data:`COLUMNS`.
-    """
-    table = verdicts(rows)
-    lines: list[str] = []
-    blocks = list(table.groupby(["cell", "paradigm", "bottleneck", "seed"], sort=False))
-    # Alike cells beside one another, the models with the fewest candidates first.
-    blocks.sort(key=lambda block: (block[0][2:], len(block[1])))
-    for (cell, paradigm, bottleneck, seed), block in blocks:
-        title = paradigm if cell == paradigm else f"{paradigm} ({cell})"
-        lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", _line("candidate", PROPERTIES)]
-        for candidate, own in block.groupby("candidate", sort=False):
-            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
-            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
-        lines.append("")
-    for (paradigm, data, bottleneck), block in over_seeds(rows).groupby(["paradigm", "data", "bottleneck"], sort=False):
-        trainings = block["trainings"].max()
-        lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings"]
-        lines.append(_line("candidate", PROPERTIES))
-        for candidate, own in block.groupby("candidate", sort=False):
-            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
-            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
-        lines.append("")
-    lines += [
-        f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
-        "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
-        "o holes: one draw in twenty is no image   | apart: halfway between two lies no mixture of them",
-    ]
-    for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
-        lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")
-    return "\n".join(lines)
-
-
 def first_space(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the feature space that verdicts come from and factors are read in."""
     chosen: pd.DataFrame = rows[rows["phi"] == rows["phi"].iloc[0]]
@@ -288,39 +250,3 @@ def carried_by_one(rows: pd.DataFrame, window: str = "all") -> pd.DataFrame:
     own = own[(own["estimator"] == "S_1") & (own["view"] == "") & (own["timestep"] == JOINT)]
     chosen: pd.DataFrame = own[(own["layers"] == "alone") & (own["window"] == window)]
     return chosen
-
-
-def split_table(rows: pd.DataFrame) -> str:
-    """Strictness and breadth as text of at most 100 columns, a model a line; empty where nothing was injected.
-
-    Args:
-        rows: Tidy rows, see :data:`COLUMNS`.
-    """
-    lines = []
-    of_models = rows[(rows["candidate"] == MODEL) & (rows["property"] == "split")]
-    for cell, own in of_models.groupby("cell", sort=False):
-        first = own[own["phi"] == own["phi"].iloc[0]].set_index("estimator")
-        entries = [_number(first.loc[name]) for name in SUMMARY]
-        lines.append("".join([f"  {cell:<34.34}", *(f"{entry:<22}" for entry in entries)]).rstrip())
-    if not lines:
-        return ""
-    head = "".join(f"{name:<22}" for name in ("strictness", "of layers", "breadth of layers")).rstrip()
-    return "\n".join(["strict or broad:", f"  {'':<34}{head}", *lines, ""])
-
-
-def _number(row: "pd.Series[Any]") -> str:
-    if math.isnan(row["value"]):
-        return "n/a"
-    return f"{row['value']:.2f} [{row['value_low']:.2f}, {row['value_high']:.2f}]"
-
-
-def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:
-    return "".join([f"  {first:<13.13}", *(f"{entry:<21}" for entry in entries)]).rstrip()
-
-
-def _entry(row: object) -> str:
-    letter, status = getattr(row, "verdict"), getattr(row, "status", "ok")  # noqa: B009
-    if letter == "n/a":
-        return "n/a"
-    score, low, high = (getattr(row, name) for name in ("score", "ci_low", "ci_high"))
-    return f"{letter}{MARKS.get(status, ' ')} {score:.2f} [{low:.2f}, {high:.2f}]"

@@ -17,7 +17,7 @@ from analysis.calibration import ABSENT, STILL, Estimate, interval, verdict
 from analysis.measures import JOINT
 from analysis.outcome import Outcome, numbered
 from analysis.pairs import ALL
-from analysis.results import MODEL, blank_row, injected
+from analysis.results import MODEL, ONE_PATH, blank_row, injected
 from datamodules.base import Role
 from paradigms.contract import LatentCandidate
 
@@ -28,7 +28,6 @@ MIXED, NO_ROLE = "mixed", "none"
 TWICE = 2.0
 """A layer's role is the one of which it carries that many times as much as of any other."""
 
-ONE_PATH = "every layer gives E exactly: there is one path, and all of it leads through each of them"
 PARTIAL = "O was moved to E in part only: strictness and breadth are those of whole injections"
 
 

@@ -47,7 +47,7 @@ def planted_matrix(seeds: int, n: int) -> pd.DataFrame:
             )
             for what, expected, got in judged(rows, case):
                 found.setdefault((name, *what, expected), []).append(got)
-            for what, expected, got in split(case, planted.phi, n // 4, seed):
+            for what, expected, got in split(case, planted.phi, n // 2, seed):
                 found.setdefault((name, *what, expected), []).append(got)
     return pd.DataFrame(
         {

@@ -46,8 +46,8 @@ def phi(images):
     return torch.stack(features, dim=1)
 
 
-PLACES = torch.rand(600, 2, generator=torch.Generator().manual_seed(7))
-TINTS = torch.rand(600, 1, generator=torch.Generator().manual_seed(8))
+PLACES = torch.rand(1200, 2, generator=torch.Generator().manual_seed(7))
+TINTS = torch.rand(1200, 1, generator=torch.Generator().manual_seed(8))
 
 
 @dataclass

@@ -12,10 +12,10 @@ from analysis.results import (
     VERDICT_COLUMNS,
     over_seeds,
     read_rows,
-    verdict_table,
     verdicts,
     write_rows,
 )
+from analysis.tables import verdict_table
 from datamodules.errors import InputError
 
 

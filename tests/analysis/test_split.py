@@ -8,10 +8,11 @@ from analysis.dissect import Extent, dissect, split_model, steps_of
 from analysis.injection import LAYER_SETS
 from analysis.outcome import EXACT, exchanged_sufficiency, squared
 from analysis.relevance import effects
-from analysis.results import COLUMNS, MODEL, split_table
+from analysis.results import COLUMNS, MODEL
 from analysis.space import Space
 from analysis.split import participation_ratio, role_of
 from analysis.subject import Factors
+from analysis.tables import split_table
 from analysis.validate import right, split
 from paradigms.contract import Generation
 

@@ -1,0 +1,86 @@
+"""Verdicts and splits as text of at most 100 columns, for the terminal."""
+
+import math
+import textwrap
+from typing import Any
+
+import pandas as pd
+
+from analysis.calibration import ABSENT, PRESENT
+from analysis.results import MODEL, ONE_PATH, PROPERTIES, SUMMARY, over_seeds, verdicts
+
+MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|"}
+
+
+def verdict_table(rows: pd.DataFrame) -> str:
+    """The verdicts as text of at most 100 columns: one block per cell, a candidate a line.
+
+    Args:
+        rows: Tidy rows, see :data:`COLUMNS`.
+    """
+    table = verdicts(rows)
+    lines: list[str] = []
+    blocks = list(table.groupby(["cell", "paradigm", "bottleneck", "seed"], sort=False))
+    # Alike cells beside one another, the models with the fewest candidates first.
+    blocks.sort(key=lambda block: (block[0][2:], len(block[1])))
+    for (cell, paradigm, bottleneck, seed), block in blocks:
+        title = paradigm if cell == paradigm else f"{paradigm} ({cell})"
+        lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", _line("candidate", PROPERTIES)]
+        for candidate, own in block.groupby("candidate", sort=False):
+            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
+            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
+        lines.append("")
+    for (paradigm, data, bottleneck), block in over_seeds(rows).groupby(["paradigm", "data", "bottleneck"], sort=False):
+        trainings = block["trainings"].max()
+        lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings"]
+        lines.append(_line("candidate", PROPERTIES))
+        for candidate, own in block.groupby("candidate", sort=False):
+            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
+            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
+        lines.append("")
+    lines += [
+        f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
+        "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
+        "o holes: one draw in twenty is no image   | apart: halfway between two lies no mixture of them",
+    ]
+    for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
+        lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def split_table(rows: pd.DataFrame) -> str:
+    """Strictness and breadth as text of at most 100 columns, a model a line; empty where nothing was injected.
+
+    Args:
+        rows: Tidy rows, see :data:`COLUMNS`.
+    """
+    lines = []
+    of_models = rows[(rows["candidate"] == MODEL) & (rows["property"] == "split")]
+    for cell, own in of_models.groupby("cell", sort=False):
+        first = own[own["phi"] == own["phi"].iloc[0]].set_index("estimator")
+        entries = [_number(first.loc[name]) for name in SUMMARY]
+        lines.append("".join([f"  {cell:<34.34}", *(f"{entry:<22}" for entry in entries)]).rstrip())
+    if not lines:
+        return ""
+    head = "".join(f"{name:<22}" for name in ("strictness", "of layers", "breadth of layers")).rstrip()
+    return "\n".join(["strict or broad:", f"  {'':<34}{head}", *lines, ""])
+
+
+def _number(row: "pd.Series[Any]") -> str:
+    if math.isnan(row["value"]):
+        return "one path" if row["reason"] == ONE_PATH else "n/a"
+    # Adding 0 makes a 0 of -0.
+    value, low, high = (round(row[name], 2) + 0 for name in ("value", "value_low", "value_high"))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:
+    return "".join([f"  {first:<13.13}", *(f"{entry:<21}" for entry in entries)]).rstrip()
+
+
+def _entry(row: object) -> str:
+    letter, status = getattr(row, "verdict"), getattr(row, "status", "ok")  # noqa: B009
+    if letter == "n/a":
+        return "n/a"
+    score, low, high = (getattr(row, name) for name in ("score", "ci_low", "ci_high"))
+    return f"{letter}{MARKS.get(status, ' ')} {score:.2f} [{low:.2f}, {high:.2f}]"
