@@ -17,6 +17,7 @@ from torch import Tensor
 from analysis.subject import SMALLEST, Factors, Phi
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
+from datamodules.memory import keep_freed_memory
 from paradigms.contract import Bounded
 
 REAL_IMAGES = 2500
@@ -71,6 +72,7 @@ class Trained:
     """
 
     def __init__(self, config: DictConfig, run: Path) -> None:
+        keep_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
         device = "cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu"

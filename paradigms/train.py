@@ -1,6 +1,5 @@
 """Train one paradigm: ``python -m paradigms.train paradigm=gan data=shapes``."""
 
-import ctypes
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ from safetensors.torch import save_file
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import readable, write_whole
+from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import Account, Lines, Pictures
 from paradigms.settings import check, fastest_precision, same_settings, with_absolute_paths
@@ -33,15 +33,6 @@ from paradigms.settings import check, fastest_precision, same_settings, with_abs
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
 """What Lightning warns of and is meant: the moving average is never in training mode, smoke runs are short."""
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory: returned to the kernel at every step, it halves the speed of convolutions."""
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 1 << 30)
-        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def git_commit() -> str | None:

@@ -21,11 +21,12 @@ from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from datamodules.base import Batch, ImageDataModule
+from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import FLOP_STEPS, Account
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
-from paradigms.train import CONFIGS, build_trainer, keep_freed_memory
+from paradigms.train import CONFIGS, build_trainer
 
 ROUNDS = 5
 STEPS = 60

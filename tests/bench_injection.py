@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from analysis.injection import Injection, inject
 from analysis.pairs import Pairs, draw_pairs
+from datamodules.memory import keep_freed_memory
 from paradigms.contract import GenerativeModel
 from paradigms.pretrained import load
 from paradigms.prompts import Prompts
@@ -137,6 +138,7 @@ def peak() -> float:
 
 def lines() -> Iterator[str]:
     """One per ratio."""
+    keep_freed_memory()
     model = unet()
     yield f"injection: {torch.get_num_threads()} threads, float32"
     yield together_and_apart(model, "U-Net at 32×32")
