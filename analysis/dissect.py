@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.appearance import APPEARANCES, squared_distances_by
 from analysis.evidence import UNPAIRED
-from analysis.injection import INTO, Injection, cut, cuts, injections, layer_sets, towards, windows
+from analysis.injection import Injection, Move, cut, cuts, injections, layer_sets, towards, windows
 from analysis.outcome import Intervention, Outcome, exchanged_sufficiency, squared
 from analysis.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
 from analysis.results import COLUMNS
@@ -68,6 +68,11 @@ class Extent:
             raise ValueError(f"strength={self.strength} must lie above 0 and not above 1")
         if self.rows is not None and self.rows < 3:
             raise ValueError(f"rows={self.rows} must be at least 3: O, E and what is injected share a batch")
+
+    @property
+    def move(self) -> Move:
+        """What to make of O's and E's values."""
+        return towards(self.strength)
 
 
 @dataclass
@@ -157,16 +162,14 @@ def steps_of(model: GenerativeModel, inputs: Inputs, names: Sequence[str]) -> di
 
 def _whole(model: GenerativeModel, name: str, extent: Extent) -> Intervention:
     """One candidate alone, at every step."""
-    move = INTO if extent.strength == 1 else towards(extent.strength)
-    return Intervention(model.candidates[name], Injection((name,), move), strength=extent.strength)
+    return Intervention(model.candidates[name], Injection((name,), extent.move), strength=extent.strength)
 
 
 def _plan(
     model: GenerativeModel, layers: Sequence[str], steps: Mapping[str, int], extent: Extent, *, whole: bool
 ) -> Iterator[Intervention]:
     """Every layer alone, in all windows; at single steps only for the ``whole`` image."""
-    strength = extent.strength
-    move = INTO if strength == 1 else towards(strength)
+    strength, move = extent.strength, extent.move
     for name in layers:
         candidate = model.candidates[name]
         for window, span in windows(steps[name]).items():
@@ -181,10 +184,9 @@ def _sets(alone: Outcome, extent: Extent) -> Iterator[Intervention]:
     whole = [p for p, made in enumerate(alone.plan) if made.window == ALL]
     split = [p for p in whole if not alone.exact[p]] or whole
     candidates = {alone.plan[p].candidate.name: alone.plan[p].candidate for p in split}
-    move = alone.plan[0].injection.move
     for kind, sets in layer_sets(list(candidates)).items():
         for name, members in sets.items():
-            yield Intervention(candidates[name], Injection(members, move), kind, strength=extent.strength)
+            yield Intervention(candidates[name], Injection(members, extent.move), kind, strength=extent.strength)
 
 
 def _cuts(model: GenerativeModel, layers: Sequence[str]) -> Iterator[Intervention]:
@@ -238,14 +240,10 @@ def _readings(space: Space, values: Array, differs: str) -> dict[tuple[str, str]
         return {}
     encoded = space.readout.encoded(values.reshape(-1, values.shape[2]))
     of_factors = {name: x.reshape(*values.shape[:2], -1) for name, x in encoded.items()}
-    members: dict[str, list[str]] = {}
-    for factor in space.readout.factors:
-        if differs in (ALL, factor.role):
-            members.setdefault(str(factor.role), []).append(factor.name)
-            members[factor.name] = [factor.name]
     return {
-        (target, ""): squared(np.concatenate([of_factors[name] for name in names], axis=2))
-        for target, names in members.items()
+        (target, ""): squared(np.concatenate([of_factors[factor.name] for factor in factors], axis=2))
+        for target, factors in space.readout.targets.items()
+        if differs in (ALL, factors[0].role)
     }
 
 

@@ -118,16 +118,14 @@ class Evidence:
     @cached_property
     def readings(self) -> Mapping[str, tuple[Array, Array, Array]]:
         """Encoded factors (n, W) of O, E and C as read from φ, by role and by factor."""
-        found: dict[str, tuple[Array, Array, Array]] = {}
-        groups = {
-            str(role): [f.name for f in self.factors if f.role == role] for role in {f.role for f in self.factors}
-        }
+        _ = self.factors
         readout = self.reference.readout
         assert readout is not None
-        o, e, c = (readout.encoded(x) for x in self.injected)
-        for target, names in (dict(sorted(groups.items())) | {f.name: [f.name] for f in self.factors}).items():
-            of_o, of_e, of_c = (np.concatenate([x[name] for name in names], axis=1) for x in (o, e, c))
-            found[target] = of_o, of_e, of_c
+        encoded = [readout.encoded(features) for features in self.injected]
+        found: dict[str, tuple[Array, Array, Array]] = {}
+        for target, factors in readout.targets.items():
+            o, e, c = (np.concatenate([x[factor.name] for factor in factors], axis=1) for x in encoded)
+            found[target] = o, e, c
         return found
 
     @cached_property

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from datamodules.base import Factor, FactorKind, ImageDataModule, encode, to_float
+from datamodules.files import write_whole
 
 Array = NDArray[np.float64]
 
@@ -103,9 +103,7 @@ def labeller(data: ImageDataModule, cache: Path, seed: int = 0, epochs: int = 6)
             optimizer.step()
             schedule.step()
     cache.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    save_file(net.state_dict(), part)
-    part.replace(file)
+    write_whole(file, save(net.state_dict()))
     return net.eval()
 
 
@@ -149,6 +147,13 @@ class Readout:
             else:
                 self.accuracy[factor.name] = float(r2_score(factor.encode(values[half:, k]).numpy(), part))
         self.error = {name: min(1.0, 1 - accuracy) for name, accuracy in self.accuracy.items()}
+
+    @property
+    def targets(self) -> dict[str, list[Factor]]:
+        """What is read: the factors of each role together, and each factor by itself."""
+        roles = sorted({str(factor.role) for factor in self.factors})
+        together = {role: [factor for factor in self.factors if factor.role == role] for role in roles}
+        return together | {factor.name: [factor] for factor in self.factors}
 
     def read(self, features: Array) -> list[Array]:
         """Class numbers (N, 1) of categorical factors, encodings (N, width) of the others."""

@@ -23,6 +23,7 @@ from analysis.results import (
 from analysis.sections import Cell
 from analysis.tables import split_table, verdict_table
 from datamodules.errors import InputError, reports_errors
+from datamodules.files import readable, write_whole
 
 # A directory of its own: beside the group of that name, ``study`` could not be the name of a value.
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "report")
@@ -49,10 +50,10 @@ def build_report(study: Path) -> Path:
     report = study / "report"
     report.mkdir(exist_ok=True)
     write_rows(rows, report / "rows.parquet")
-    _replace(report / "verdicts.csv", verdicts(rows).to_csv(index=False))
-    _replace(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
+    write_whole(report / "verdicts.csv", verdicts(rows).to_csv(index=False))
+    write_whole(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
     page = report / "index.html"
-    _replace(page, render(study.resolve().name, cells))
+    write_whole(page, render(study.resolve().name, cells))
     return page
 
 
@@ -98,17 +99,9 @@ def _read_points(file: Path) -> pd.DataFrame | None:
 def _read_json(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
-    try:
+    with readable(file, "run the cell again"):
         content: dict[str, Any] = json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f"file={file} is no JSON ({error}): run the cell again") from error
     return content
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 @hydra.main(config_path=CONFIGS, config_name="report", version_base="1.3")

@@ -122,9 +122,7 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
     Raises:
         KeyError: A column is missing.
     """
-    partial = path.with_name(path.name + ".partial")
-    rows[list(COLUMNS)].astype(dict(COLUMNS)).to_parquet(partial, index=False)
-    partial.replace(path)
+    write_whole(path, rows[list(COLUMNS)].astype(dict(COLUMNS)).to_parquet(index=False))
 
 
 def finish(cell: Path, name: str, rows: pd.DataFrame, note: dict[str, Any]) -> None:

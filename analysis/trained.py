@@ -17,6 +17,7 @@ from torch import Tensor
 from analysis.subject import SMALLEST, Factors, Phi
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
+from datamodules.files import readable
 from datamodules.memory import keep_freed_memory
 from paradigms.contract import Bounded
 
@@ -38,7 +39,8 @@ def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
     """
     if not (run / "manifest.json").exists():
         raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
-    trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+    with readable(run / "config.yaml", "run python -m paradigms.train with the same settings again"):
+        trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
     if "pipeline" in trained:
         return trained, instantiate(trained.pipeline, _convert_="all"), None
     torch.manual_seed(trained.seed)
@@ -77,7 +79,8 @@ class Trained:
             torch.set_num_threads(config.threads)
         device = "cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
         trained, self.model, self.twin = load(run, device)
-        self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
+        with readable(run / "manifest.json", "remove it and run python -m paradigms.train again"):
+            self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
         self.seed: int = trained.seed
         self.data: ImageDataModule | None = instantiate(trained.data) if trained.data else None
         cache = Path(config.data_dir)

@@ -8,13 +8,13 @@ from analysis.dissect import Extent, dissect, split_model, steps_of
 from analysis.injection import LAYER_SETS
 from analysis.outcome import EXACT, exchanged_sufficiency, squared
 from analysis.relevance import effects
-from analysis.results import COLUMNS, MODEL
+from analysis.results import COLUMNS, MODEL, injected
 from analysis.space import Space
-from analysis.split import participation_ratio, role_of
+from analysis.split import Carried, model_rows, participation_ratio, role_of
 from analysis.subject import Factors
 from analysis.tables import split_table
 from analysis.validate import right, split
-from paradigms.contract import Generation
+from paradigms.contract import Generation, Kind, LatentCandidate, Path
 
 RNG = np.random.default_rng(0)
 
@@ -283,3 +283,14 @@ def test_the_number_of_pairs_is_of_those_that_differ():
 
     rows = split_model(Twins(), phi, extent=Extent(n=64))
     assert 32 < rows.loc[rows["estimator"] == "S_1", "n"].max() < 64
+
+
+def test_what_is_as_large_as_the_image_is_not_compact():
+    def own(name, size, carried):
+        candidate = LatentCandidate(name, Kind.ACTIVATION, (4,), Path.LERP)
+        estimates = {"S_1": about(carried), "S_T": about(carried)}
+        return Carried(candidate, size, False, False, injected("shared"), 0.001, estimates)
+
+    rows = {row["estimator"]: row for row in model_rows([own("wide", 2.0, 0.9), own("small", 0.1, 0.3)], "", phi="phi")}
+    assert rows["strictness"]["value"] == 0.3
+    assert rows["strictness"]["reason"].startswith("at small")
