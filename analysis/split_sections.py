@@ -46,7 +46,9 @@ def _roles(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """S_1 of each candidate by window and role, and its role over all steps."""
     matrices = {window: role_matrix(rows, names, window) for window in WINDOWS}
     windows = [window for window, matrix in matrices.items() if matrix.notna().any(axis=None)]
+    # In a window less may be told than over all steps.
     roles = list(matrices[ALL].index)
+    matrices = {window: matrix.reindex(roles) for window, matrix in matrices.items()}
     labels = labels_of(rows)
     kinds = dict(zip(rows["candidate"], rows["kind"], strict=True))
     lines = []

@@ -279,3 +279,12 @@ def test_a_cell_that_was_only_injected_has_a_page(add_cell: Callable[..., None],
     assert [model["label"] for model in page.data["frontier"]] == ["diffusion"]
     assert "Strict or broad" in page.text
     assert verdicts(read_rows(tmp_path)).empty
+
+
+def test_a_window_that_tells_of_fewer_roles_is_shown(add_cell: Callable[..., None], tmp_path: Path) -> None:
+    add_cell(tmp_path / "cells" / "diffusion", "diffusion")
+    file = tmp_path / "cells" / "diffusion" / "injection.parquet"
+    rows = pd.read_parquet(file)
+    late = (rows["window"] == "late") & ((rows["target"] == "content") | (rows["differs"] == "content"))
+    rows[~late].to_parquet(file)
+    assert "late steps" in Page(build_report(tmp_path)).text
