@@ -6,6 +6,8 @@ as are all distances that are returned, computed from differences. So copies are
 border of a ball does so exactly.
 """
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -59,9 +61,10 @@ class _Bounds:
         self.x, self.y, self.dtype = x, y, dtype
         # No distance changes with the centre, but the bounds are tighter; in units of the widest span they can't
         # overflow; and a power of 2 divides exactly.
-        self.centre = y.mean(0)
+        self.centre = _tensor(y).mean(0)
         either = (y,) if x is y else (x, y)
-        widest = max(np.abs(end - self.centre).max() for z in either for end in (z.min(0), z.max(0)))
+        ends = [end for z in map(_tensor, either) for end in (z.amin(0), z.amax(0))]
+        widest = max(float((end - self.centre).abs().max()) for end in ends)
         self.unit = 2.0 ** int(np.frexp(widest)[1])
         self.tau = CAUTION * float(np.sqrt(y.shape[1]) * np.finfo(np.float32).eps)
         self.of_x: dict[int, tuple[Tensor, Tensor, float]] = {}
@@ -69,7 +72,7 @@ class _Bounds:
 
     def _cast(self, points: Array) -> tuple[Tensor, Tensor, float]:
         """The points in low precision, their squared lengths, and the longest rounding error, relative to them."""
-        centred = torch.from_numpy(points - self.centre).div_(self.unit).float()
+        centred = (_tensor(points) - self.centre).div_(self.unit).float()
         lengths = torch.linalg.vector_norm(centred, dim=1)
         if self.dtype == torch.float32:
             return centred, lengths.square(), 0.0
@@ -99,18 +102,26 @@ class _Bounds:
 
 def paired_distances(x: Array, y: Array) -> Array:
     """Euclidean distance (N,) of each row of x (N, D) to the same row of y, to the last bit the same from y to x."""
-    differences = np.subtract(x, y, dtype=np.result_type(x, y, np.float32))
-    return np.asarray(torch.linalg.vector_norm(torch.from_numpy(differences), dim=-1, dtype=torch.float64).numpy())
+    return np.asarray(_lengths(_tensor(x) - _tensor(y)).numpy())
+
+
+def _tensor(x: Array) -> Tensor:
+    """Of single precision or more; whatever the strides of x are."""
+    return torch.from_numpy(np.ascontiguousarray(x, np.result_type(x, np.float32)))
+
+
+def _lengths(differences: Tensor) -> Tensor:
+    return cast(Tensor, torch.linalg.vector_norm(differences, dim=-1, dtype=torch.float64))
 
 
 def _indexed_distances(x: Array, i: Index, y: Array, j: Index) -> Array:
     """Distances (P,) between x[i] and y[j], without holding all the differences."""
     # So few at a time that their differences stay in the cache.
     size = max(1, TILE * TILE // (4 * x.shape[1]))
-    distances = np.empty(len(i))
-    for block in (slice(start, start + size) for start in range(0, len(i), size)):
-        distances[block] = paired_distances(x[i[block]], y[j[block]])
-    return distances
+    of_x, of_y = _tensor(x), _tensor(y)
+    blocks = zip(torch.from_numpy(i).split(size), torch.from_numpy(j).split(size), strict=True)
+    distances = [_lengths(of_x.index_select(0, a) - of_y.index_select(0, b)) for a, b in blocks]
+    return np.asarray(torch.cat(distances).numpy()) if distances else np.empty(0)
 
 
 def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array | None = None) -> tuple[Array, Index]:
