@@ -47,14 +47,12 @@ def intercept(site: Site, replace: Callable[[Any], Any]) -> Callable[[], None]:
     if argument is None:
         return module.register_forward_hook(lambda _module, _args, output: replaced(output)).remove
     called = getattr(module, site.method)
-    signature = inspect.signature(called)
+    position = argument if isinstance(argument, int) else list(inspect.signature(called).parameters).index(argument)
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        if isinstance(argument, int):
-            return (*args[:argument], replaced(args[argument]), *args[argument + 1 :]), kwargs
-        bound = signature.bind(*args, **kwargs)
-        bound.arguments[argument] = replaced(bound.arguments[argument])
-        return bound.args, bound.kwargs
+        if argument in kwargs:
+            return args, kwargs | {argument: replaced(kwargs[argument])}
+        return (*args[:position], replaced(args[position]), *args[position + 1 :]), kwargs
 
     if site.method == "forward":
         return module.register_forward_pre_hook(before, with_kwargs=True).remove

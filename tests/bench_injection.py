@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -19,20 +20,22 @@ from analysis.injection import Injection, inject
 from analysis.pairs import Pairs, draw_pairs
 from datamodules.memory import keep_freed_memory
 from paradigms.contract import GenerativeModel
+from paradigms.diffusion import Denoiser
 from paradigms.pretrained import load
 from paradigms.prompts import Prompts
+from paradigms.taps import intercept
 from paradigms.train import CONFIGS
 
 ROUNDS = 5
 
 
-def unet() -> GenerativeModel:
+def unet() -> Denoiser:
     """The default U-Net at 32×32."""
     with initialize_config_dir(CONFIGS, version_base="1.3"):
         config = compose("train", ["paradigm=diffusion"]).paradigm
     config.image_shape, config.condition_width = [3, 32, 32], 14
     torch.manual_seed(0)
-    model: GenerativeModel = instantiate(config, _convert_="all").model
+    model: Denoiser = instantiate(config, _convert_="all").model
     return model
 
 
@@ -84,26 +87,36 @@ def together_and_apart(model: GenerativeModel, name: str, rounds: int = ROUNDS) 
     )
 
 
-def hooks(model: GenerativeModel, n: int = 16) -> str:
-    """A generation whose every layer is hooked, one row injected, against one without hooks."""
+def hooks(model: Denoiser, n: int = 16) -> str:
+    """A generation whose every layer is hooked, and edited, against one without hooks."""
     inputs = model.draw(n, torch.Generator().manual_seed(0))
-    names = [name for name in model.candidates if name not in inputs]
 
-    def untouched(activations: torch.Tensor, _step: int) -> torch.Tensor:
+    def untouched(activations: torch.Tensor, _step: int = 0) -> torch.Tensor:
         return activations
 
-    edits = dict.fromkeys(names, untouched)
-    hooked, plain = alternating(ROUNDS, lambda: model.generate(inputs, edits=edits), lambda: model.generate(inputs))
-    return f"hooks on all {len(names)} layers: {100 * (hooked / plain - 1):+.1f} % of a generation of {n} (target +3 %)"
+    def hooked() -> None:
+        with ExitStack() as stack:
+            for site in model.sites.values():
+                stack.callback(intercept(site, untouched))
+            model.generate(inputs)
+
+    edits = dict.fromkeys(model.sites, untouched)
+    plain, passed, edited = alternating(
+        3 * ROUNDS, lambda: model.generate(inputs), hooked, lambda: model.generate(inputs, edits=edits)
+    )
+    return (
+        f"hooks on all {len(edits)} layers: {100 * (passed / plain - 1):+.1f} % of a generation of {n} (target +3 %), "
+        f"with a copy at each for edits to write into {100 * (edited / plain - 1):+.1f} %"
+    )
 
 
-def late(model: GenerativeModel) -> str:
+def late(model: Denoiser) -> str:
     """Steps that windows of the last third take, counted in rows of the network, against starting from noise."""
     _, pairs = draw_pairs(model, 4, torch.Generator().manual_seed(0))
     assert pairs is not None
     plan = [Injection((name,), window=range(7, 10)) for name in layers(model, pairs)]
     rows: list[int] = []
-    handle = model.unet.register_forward_pre_hook(lambda _module, args: rows.append(len(args[0])))  # type: ignore[attr-defined]
+    handle = model.unet.register_forward_pre_hook(lambda _module, args: rows.append(len(args[0])))
     inject(model, pairs, plan, "")
     handle.remove()
     whole = 10 * len(pairs) * (2 + len(plan))
