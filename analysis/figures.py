@@ -3,16 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.dissect import INPUTS, Dissection
 from analysis.pairs import ALL
-from analysis.results import carried_by_one, first_space
+from analysis.results import ONE_PATH, carried_by_one, first_space, summaries
 from datamodules.base import Role
 from datamodules.pictures import save_grid
 from paradigms.contract import Kind, LatentCandidate
@@ -32,7 +34,7 @@ TITLE = 5.6
 def save_figures(
     found: Dissection, rows: pd.DataFrame, candidates: Mapping[str, LatentCandidate], folder: Path
 ) -> None:
-    """Write ``injection.<role or all>`` and ``injection.roles`` as PNG and SVG, and all pairs as ``….pairs.png``.
+    """Write ``injection.<role or all>``, ``.roles`` and ``.bars`` as PNG and SVG, and all pairs as ``….pairs.png``.
 
     Args:
         found: With pictures.
@@ -48,6 +50,14 @@ def save_figures(
         _save(network(pictures[0], shown, carried, differs), folder / f"injection.{differs}")
         save_grid(pictures.flatten(0, 1), folder / f"injection.{differs}.pairs.png", pictures.shape[1])
     _save(roles(rows, list(candidates)), folder / "injection.roles")
+    save_bars(rows, folder)
+
+
+def save_bars(rows: pd.DataFrame, folder: Path) -> Path:
+    """Write ``injection.bars`` as PNG and SVG, see :func:`bars`, and return the path of the PNG."""
+    file = folder / "injection.bars"
+    _save(bars(summaries(rows)), file)
+    return file.with_name(f"{file.name}.png")
 
 
 def _save(figure: Figure, file: Path) -> None:
@@ -165,3 +175,33 @@ def labels_of(rows: pd.DataFrame) -> dict[str, str]:
     own = first_space(rows)
     own = own[(own["estimator"] == "role") & (own["window"] == ALL)]
     return dict(zip(own["candidate"], own["target"], strict=True))
+
+
+def bars(models: Mapping[str, Mapping[str, Mapping[Any, Any]]]) -> Figure:
+    """Strictness and breadth of models, one above the other, with their intervals.
+
+    Args:
+        models: By name, each as :func:`analysis.results.summaries` has it.
+    """
+    figure = Figure((8.4, 0.5 * len(models) + 1.3), layout="constrained")
+    strict, broad = figure.subplots(1, 2, sharey=True)
+    for i, own in enumerate(models.values()):
+        _bar(strict, i - 0.19, own["strictness"], "0.25")
+        _bar(strict, i + 0.19, own["strictness_layers"], "0.7")
+        _bar(broad, i, own["breadth"], "0.25")
+        broad.plot([own["breadth"]["ceiling"]] * 2, (i - 0.3, i + 0.3), color="k", linewidth=1.5)
+    strict.set(xlim=(0, 1.05), yticks=range(len(models)), yticklabels=list(models), title="strictness")
+    strict.invert_yaxis()
+    strict.set_xlabel("largest $S_1$ of a place smaller than the image:\nof all (dark), of layers alone (light)")
+    broad.set(xlim=(0, None), title="breadth", xlabel="layers that do the work, of all (line)")
+    return figure
+
+
+def _bar(axes: Axes, y: float, row: Mapping[Any, Any], color: str) -> None:
+    value, low, high = (float(row[name]) for name in ("value", "value_low", "value_high"))
+    if math.isnan(value):
+        axes.text(0, y, " one path" if row["reason"] == ONE_PATH else " n/a", va="center", fontsize=8)
+        return
+    axes.barh(y, value, 0.36, color=color)
+    # A place that was chosen as the best can lie above the middle of its interval, never outside it.
+    axes.errorbar(value, y, xerr=([max(0, value - low)], [max(0, high - value)]), color="k", capsize=2, linewidth=1)

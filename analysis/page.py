@@ -21,12 +21,13 @@ NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-def render(name: str, cells: Sequence[Cell]) -> str:
+def render(name: str, cells: Sequence[Cell], bars: Path | None = None) -> str:
     """The page as HTML that asks for nothing else.
 
     Args:
         name: Of the study.
         cells: Its finished cells, at least one.
+        bars: Picture of the models' strictness and breadth, where something was injected.
     """
     album = Album()
     panels: list[dict[str, Any]] = []
@@ -56,6 +57,7 @@ def render(name: str, cells: Sequence[Cell]) -> str:
         "labellers": labellers(cells),
         "over_seeds": over_seeds(pd.concat([cell.rows for cell in cells])).to_dict("records"),
         "split": summary(cells),
+        "bars": album.add(bars) if bars else None,
         "swept": len({cell.fact("bottleneck") for cell in cells}) > 1,
     }
     data = {

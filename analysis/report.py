@@ -8,6 +8,7 @@ import hydra
 import pandas as pd
 from omegaconf import DictConfig
 
+from analysis.figures import save_bars
 from analysis.page import render
 from analysis.results import (
     INJECTION_ROWS,
@@ -30,7 +31,9 @@ CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "report")
 
 
 def build_report(study: Path) -> Path:
-    """Write ``report/index.html``, ``rows.parquet``, ``verdicts.csv`` and ``over_seeds.csv`` beside it, of a study.
+    """Write ``report/index.html``, and ``rows.parquet``, ``verdicts.csv``, ``over_seeds.csv`` beside it, of a study.
+
+    Where something was injected ``injection.bars.png`` and ``.svg`` compare the models' strictness and breadth.
 
     Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
     these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
@@ -52,8 +55,10 @@ def build_report(study: Path) -> Path:
     write_rows(rows, report / "rows.parquet")
     write_whole(report / "verdicts.csv", verdicts(rows).to_csv(index=False))
     write_whole(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
+    splits = [cell.split for cell in cells if cell.split is not None]
+    bars = save_bars(pd.concat(splits), report) if splits else None
     page = report / "index.html"
-    write_whole(page, render(study.resolve().name, cells))
+    write_whole(page, render(study.resolve().name, cells, bars))
     return page
 
 

@@ -248,3 +248,12 @@ def carried_by_one(rows: pd.DataFrame, window: str = "all") -> pd.DataFrame:
     own = own[(own["estimator"] == "S_1") & (own["view"] == "") & (own["timestep"] == JOINT)]
     chosen: pd.DataFrame = own[(own["layers"] == "alone") & (own["window"] == window)]
     return chosen
+
+
+def summaries(rows: pd.DataFrame) -> dict[str, dict[str, Mapping[Any, Any]]]:
+    """Rows of strictness and breadth of each injected cell, by its name and by :data:`SUMMARY`, in that order."""
+    of_models = rows[(rows["candidate"] == MODEL) & (rows["property"] == "split")]
+    return {
+        str(cell): {str(row["estimator"]): row for row in first_space(own).to_dict("records")}
+        for cell, own in of_models.groupby("cell", sort=False)
+    }

@@ -13,7 +13,7 @@ from analysis.measures import JOINT
 from analysis.outcome import EXACT
 from analysis.pairs import ALL
 from analysis.pictures import Album
-from analysis.results import MODEL, SUMMARY, carried_by_one, first_space
+from analysis.results import MODEL, carried_by_one, first_space, summaries
 from analysis.sections import Cell, plain
 from paradigms.contract import Kind
 
@@ -73,18 +73,12 @@ def _by(
 
 def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Strictness and breadth of each model that was injected."""
-    found = []
-    for cell in cells:
-        if cell.split is None:
-            continue
-        own = first_space(cell.split)
-        by_name = own[own["candidate"] == MODEL].set_index("estimator")
-        entries = {
-            name: {key: by_name.loc[name, key] for key in ("value", "value_low", "value_high", "ceiling", "reason")}
-            for name in SUMMARY
-        }
-        found.append({"label": cell.label, **entries})
-    return found
+    return [
+        {"label": cell.label, **found}
+        for cell in cells
+        if cell.split is not None
+        for found in summaries(cell.split).values()
+    ]
 
 
 def frontier(cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 import math
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from analysis.calibration import ABSENT, PRESENT
-from analysis.results import MODEL, ONE_PATH, PROPERTIES, SUMMARY, over_seeds, verdicts
+from analysis.results import ONE_PATH, PROPERTIES, SUMMARY, over_seeds, summaries, verdicts
 
 MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|"}
 
@@ -55,10 +56,8 @@ def split_table(rows: pd.DataFrame) -> str:
         rows: Tidy rows, see :data:`COLUMNS`.
     """
     lines = []
-    of_models = rows[(rows["candidate"] == MODEL) & (rows["property"] == "split")]
-    for cell, own in of_models.groupby("cell", sort=False):
-        first = own[own["phi"] == own["phi"].iloc[0]].set_index("estimator")
-        entries = [_number(first.loc[name]) for name in SUMMARY]
+    for cell, own in summaries(rows).items():
+        entries = [_number(own[name]) for name in SUMMARY]
         lines.append("".join([f"  {cell:<34.34}", *(f"{entry:<22}" for entry in entries)]).rstrip())
     if not lines:
         return ""
@@ -66,7 +65,7 @@ def split_table(rows: pd.DataFrame) -> str:
     return "\n".join(["strict or broad:", f"  {'':<34}{head}", *lines, ""])
 
 
-def _number(row: "pd.Series[Any]") -> str:
+def _number(row: Mapping[Any, Any]) -> str:
     if math.isnan(row["value"]):
         return "one path" if row["reason"] == ONE_PATH else "n/a"
     # Adding 0 makes a 0 of -0.

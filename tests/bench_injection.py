@@ -20,7 +20,7 @@ from analysis.injection import Injection, inject
 from analysis.pairs import Pairs, draw_pairs
 from datamodules.memory import keep_freed_memory
 from paradigms.contract import GenerativeModel
-from paradigms.diffusion import Denoiser
+from paradigms.denoiser import Denoiser
 from paradigms.pretrained import load
 from paradigms.prompts import Prompts
 from paradigms.taps import intercept

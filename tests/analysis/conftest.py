@@ -26,6 +26,7 @@ CANDIDATES = {
     "vae": {"mu": "code"} | {f"stage.{i}": "activation" for i in range(4)},
     "diffusion": {"x_T": "noise", "condition": "condition"}
     | {f"down.{i}": "activation" for i in range(4)}
+    | {name: "activation" for name in ("down.3.attn.0", "h.attn.0", "up.0.attn.0", "up.0.attn.1")}
     | {f"skip.{i}": "skip" for i in range(8)}
     | {"h": "activation"}
     | {f"up.{i}": "activation" for i in range(4)},

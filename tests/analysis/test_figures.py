@@ -1,3 +1,5 @@
+import math
+
 import matplotlib.image
 import pandas as pd
 import pytest
@@ -5,7 +7,8 @@ import torch
 from planted import PLANTED, Relay, phi
 
 from analysis.dissect import Extent, dissect
-from analysis.figures import ROLES, labels_of, network, role_matrix, save_figures
+from analysis.figures import ROLES, bars, labels_of, network, role_matrix, save_figures
+from analysis.results import ONE_PATH
 from analysis.space import Space
 from analysis.subject import Factors
 from paradigms.contract import Kind, LatentCandidate, Path
@@ -26,8 +29,7 @@ def test_every_set_of_pairs_has_its_pictures_as_png_and_svg(relay, tmp_path):
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     shown = ("inputs", "all", "structure", "surface")
     assert names == {f"injection.{name}.{suffix}" for name in shown for suffix in ("png", "svg", "pairs.png")} | {
-        "injection.roles.png",
-        "injection.roles.svg",
+        f"injection.{name}.{suffix}" for name in ("roles", "bars") for suffix in ("png", "svg")
     }
     before = {path: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     save_figures(*relay, Relay.candidates, tmp_path / "figures")
@@ -64,3 +66,26 @@ def test_a_network_is_drawn_down_where_it_halves_and_right_as_it_acts(tmp_path):
     assert len(back.lines[0].get_xdata()) == 3
     figure.savefig(tmp_path / "network.png")
     assert matplotlib.image.imread(tmp_path / "network.png").std() > 0
+
+
+def test_bars_are_as_long_as_the_numbers_and_say_where_there_is_one_path():
+    def row(value, low, high, ceiling, reason=""):
+        return {"value": value, "value_low": low, "value_high": high, "ceiling": ceiling, "reason": reason}
+
+    nothing = row(math.nan, math.nan, math.nan, math.nan, ONE_PATH)
+    models = {
+        "gan": {"strictness": row(1, 1, 1, 1), "strictness_layers": nothing, "breadth": nothing},
+        "unet": {
+            "strictness": row(0.8, 0.7, 0.9, 1),
+            "strictness_layers": row(-0.1, -0.2, 0.1, 1),
+            "breadth": row(4, 3, 5, 16),
+        },
+    }
+    strict, broad = bars(models).axes
+    assert [bar.get_width() for bar in strict.patches] == [1, 0.8, -0.1]
+    assert [bar.get_width() for bar in broad.patches] == [4]
+    assert [text.get_text().strip() for axes in (strict, broad) for text in axes.texts] == ["one path"] * 2
+    (interval,) = broad.collections
+    assert interval.get_segments()[0][:, 0].tolist() == [3, 5]
+    assert list(broad.lines[-1].get_xdata()) == [16, 16]
+    assert [label.get_text() for label in strict.get_yticklabels()] == ["gan", "unet"]

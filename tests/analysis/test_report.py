@@ -56,6 +56,8 @@ def test_rows_and_verdicts_of_all_cells_are_written(demo_study: Path) -> None:
     assert page == demo_study / "report" / "index.html"
     assert sorted(file.name for file in page.parent.iterdir()) == [
         "index.html",
+        "injection.bars.png",
+        "injection.bars.svg",
         "over_seeds.csv",
         "rows.parquet",
         "verdicts.csv",

@@ -189,6 +189,21 @@ def test_cut_skips_are_no_candidates():
     assert [name for name in kept if name.startswith("skip.")] == ["skip.0", "skip.1"]
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_what_attention_adds_reaches_the_trunk_and_the_skip(scale):
+    model = build("diffusion", f"paradigm.guidance={scale}").model
+    inputs, names = model.draw(2, torch.Generator().manual_seed(0)), ["down.3", "skip.7"]
+    trunk, skip = model.generate(inputs, record=names).values.values()
+    edits = {"down.3.attn.0": lambda activations, _step: activations + 1}
+    moved_trunk, moved_skip = model.generate(inputs, record=names, edits=edits).values.values()
+    assert torch.equal(trunk, skip)
+    assert torch.equal(moved_trunk, moved_skip)
+    # At later steps x_t has moved as well.
+    assert torch.allclose(moved_trunk[:, 0], trunk[:, 0] + 1, atol=1e-5)
+    assert model.candidates["down.3.attn.0"].tokens
+    assert not model.candidates["down.3"].tokens
+
+
 def test_a_bottleneck_of_1_is_walked_on_a_line():
     assert build("gan", "bottleneck=1").model.candidates["z"].path is Path.LERP
 
