@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 P = ParamSpec("P")
@@ -34,9 +34,7 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
         try:
             task(*args, **kwargs)
         except (InputError, HydraException, OmegaConfBaseException) as error:
-            # Hydra wraps what a constructor raises, and its words around ours help nobody.
-            told = error.__cause__ if isinstance(error.__cause__, InputError) else error
-            print("error:", " ".join(str(told).split()), file=sys.stderr)
+            print("error:", " ".join(_told(error).split()), file=sys.stderr)
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
@@ -48,3 +46,13 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
         sys.exit(2)
 
     return wrapped
+
+
+def _told(error: Exception) -> str:
+    """What helps in an error's message: Hydra wraps what a constructor raises, and tells where it has looked."""
+    if isinstance(error.__cause__, InputError):
+        return str(error.__cause__)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: give one of {', '.join(error.options)}, or write configs/{group}/{name}.yaml"
+    return str(error)

@@ -41,8 +41,8 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["paradigm=nothing"], ["paradigm/nothing", "diffusion", "gan", "vae"]),
-        (["data=nothing"], ["data/nothing", "shapes", "image_folder", "fashion_mnist"]),
+        (["paradigm=nothing"], ["paradigm=nothing: give one of diffusion, gan, vae", "configs/paradigm/nothing.yaml"]),
+        (["data=nothing"], ["data=nothing: give one of fashion_mnist, image_folder, shapes"]),
         (["paradigm=gan", "bottleneck=0"], ["bottleneck=0", "at least 1"]),
         (["paradigm=diffusion", "bottleneck=0"], ["bottleneck=0", "multiple of 16"]),
         (["bottlenek=4"], ["bottlenek"]),
