@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import density, organization, relevance, smoothness
-from analysis.calibration import Estimate, holm, max_statistic, verdict
+from analysis.calibration import ABSENT, Estimate, holm, max_statistic, verdict
 from analysis.evidence import Evidence
 from analysis.injection import Injection, inject, matched_noise, shuffled
 from analysis.interventions import record_all
@@ -172,8 +172,9 @@ class Examiner:
                 row["p_adjusted"] = float(p_value)
                 if row["verdict"] != "n/a" and p_value >= 0:
                     judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
-                    if judged == "X" and row["verdict"] != "X":
-                        row |= {"verdict": "X", "status": "ok", "reason": ""}
+                    if judged == "X" and row["ci_high"] >= ABSENT:
+                        reason = f"chance does as well: p {p_value:.2g}, all verdicts of the model judged together"
+                        row |= {"verdict": "X", "status": "chance", "reason": reason}
         families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
         for row, estimate in self.permuted:
             families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))

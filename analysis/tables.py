@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.calibration import ABSENT, PRESENT
 from analysis.results import ONE_PATH, PROPERTIES, SUMMARY, over_seeds, summaries, verdicts
 
-MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|"}
+MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|", "chance": "?"}
 
 
 def verdict_table(rows: pd.DataFrame) -> str:
@@ -40,7 +40,7 @@ def verdict_table(rows: pd.DataFrame) -> str:
             lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
         lines.append("")
     lines += [
-        f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g} or no better than chance",
+        f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g}, or X? no better than chance",
         "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
         "o holes: one draw in twenty is no image   | apart: halfway between two lies no mixture of them",
     ]

@@ -7,11 +7,13 @@ import torch
 from planted import PLACES, PLANTED, Chain, Holes, Planted, phi, render
 
 from analysis import measure_model, verdicts
+from analysis.calibration import ABSENT, SIGNIFICANT
 from analysis.examine import Examiner
 from analysis.prepared import centred_gram
 from analysis.reference import Reference
 from analysis.results import COLUMNS
 from analysis.subject import Factors, Subject
+from analysis.tables import verdict_table
 from analysis.trials import Trials
 from analysis.validate import judged, right
 from datamodules.base import Factor, FactorKind, Role
@@ -39,6 +41,17 @@ def test_an_ignored_input_is_irrelevant_and_has_no_path(renderer):
     assert verdict["u", "smoothness"] == "n/a"
     assert verdict["u", "organization"] == "X"
     assert rows.query("candidate == 'u' and property == 'density' and headline").status.tolist() == ["vacuous"]
+
+
+def test_a_wide_interval_that_chance_explains_says_so():
+    few = measure_model(Planted(), render(PLACES), phi, factors=PLACES, n=24, properties=["organization"])
+    of_u, of_z = (few.query("headline").set_index("candidate").loc[name] for name in "uz")
+    assert of_u.ci_high > ABSENT
+    assert of_u.p_adjusted >= SIGNIFICANT
+    assert (of_u.verdict, of_u.status) == ("X", "chance")
+    assert "chance does as well" in of_u.reason
+    assert "X? " in verdict_table(few.assign(**dict.fromkeys(("cell", "paradigm", "data"), "planted"), bottleneck=2))
+    assert (of_z.verdict, of_z.status) == ("V", "ok")
 
 
 def check(case, seed):
