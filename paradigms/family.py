@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -191,18 +191,14 @@ def discover(components: Mapping[str, nn.Module], rules: Sequence[Rule], generat
 
         return look
 
-    removers = [
-        intercept(rule.site(module), watch(rule, match.expand(rule.name), module))
-        for rule in rules
-        for component, network in components.items()
-        for path, module in network.named_modules(prefix=component)
-        if (match := re.fullmatch(rule.modules, path))
-    ]
-    try:
+    with ExitStack() as stack:
+        for rule in rules:
+            for component, network in components.items():
+                for path, module in network.named_modules(prefix=component):
+                    if match := re.fullmatch(rule.modules, path):
+                        name = match.expand(rule.name)
+                        stack.callback(intercept(rule.site(module), watch(rule, name, module)))
         generate()
-    finally:
-        for remove in removers:
-            remove()
     return _numbered(list(found.values()))
 
 

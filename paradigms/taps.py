@@ -1,5 +1,6 @@
 """Record and edit activations inside a network, by forward hooks that are always removed."""
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ def intercept(site: Site, replace: Callable[[Any], Any]) -> Callable[[], None]:
     """Put ``replace(activation)`` in the place of each activation that passes ``site``.
 
     Returns:
-        What ends it.
+        What ends it. Of several at one method that PyTorch does not hook, the last one ends first.
     """
     module, argument, index = site.module, site.argument, site.index
 
@@ -57,13 +58,15 @@ def intercept(site: Site, replace: Callable[[Any], Any]) -> Callable[[], None]:
     if site.method == "forward":
         return module.register_forward_pre_hook(before, with_kwargs=True).remove
 
+    @functools.wraps(called)
     def call(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = before(module, args, kwargs)
         return called(*args, **kwargs)
 
-    # PyTorch hooks calls of the module alone. What is set here hides the method of its class.
+    # PyTorch hooks calls of the module alone. What is set here hides the method of its class, or an earlier hook.
+    hidden = vars(module).get(site.method)
     setattr(module, site.method, call)
-    return lambda: delattr(module, site.method)
+    return lambda: setattr(module, site.method, hidden) if hidden else delattr(module, site.method)
 
 
 class _Tap:
