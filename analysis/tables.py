@@ -74,7 +74,7 @@ def _number(row: Mapping[Any, Any]) -> str:
 
 
 def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:
-    return "".join([f"  {first:<13.13}", *(f"{entry:<21}" for entry in entries)]).rstrip()
+    return "".join([f"  {first:<14.13}", *(f"{entry:<21}" for entry in entries)]).rstrip()
 
 
 def _entry(row: object) -> str:

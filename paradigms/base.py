@@ -1,15 +1,17 @@
 """What the training of every paradigm shares: the budget's clock, the moving average, resuming, divergence."""
 
 import copy
-from collections.abc import Iterable
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from datamodules.base import Batch
+from datamodules.base import Batch, steps_of
 from datamodules.errors import InputError
 
 
@@ -34,6 +36,7 @@ class Paradigm(LightningModule):
         super().__init__()
         if learning_rate <= 0:
             raise InputError(f"paradigm.learning_rate={learning_rate}: give a positive number")
+        self.automatic_optimization = False
         self.network = network
         self.model: Any = copy.deepcopy(network).requires_grad_(False).eval()
         self.ema_decay, self.learning_rate = ema_decay, learning_rate
@@ -51,13 +54,13 @@ class Paradigm(LightningModule):
         return torch.optim.AdamW(parameters, lr=self.learning_rate, betas=betas, weight_decay=0.0, fused=True)
 
     def scheduled(
-        self, optimizer: torch.optim.Optimizer, *, warmup: float = 0.05, decay: float = 0.2
+        self, optimizer: Optimizer, *, warmup: float = 0.05, decay: float = 0.2
     ) -> OptimizerLRSchedulerConfig:
         """Let the step size rise over the share ``warmup`` of training, and fall to 0 over the last share ``decay``.
 
         Linear, constant, linear (Hägele et al. 2024).
         """
-        total = self.trainer.estimated_stepping_batches
+        total: int = self.trainer.datamodule.steps  # type: ignore[attr-defined]
 
         def factor(step: int) -> float:
             done = step / total
@@ -88,30 +91,50 @@ class Paradigm(LightningModule):
             f"lower paradigm.learning_rate (now {self.learning_rate}) and run the same command again"
         )
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note the gradient norm, and stop before a gradient that is no number reaches a checkpoint."""
-        # In between, weights that it has spoilt give a loss that is no number in the next step.
-        due = self.logs(self.steps_taken + 1)
-        if not due and not self.trainer.is_last_batch:
+    def on_train_start(self) -> None:
+        """Gather once what each step needs: to search the modules for parameters takes longer than to average them."""
+        self.averages, self.weights = (list(module.parameters()) for module in (self.model, self.network))
+        self.schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take one step after the other on the images of a batch."""
+        parts = list(steps_of(batch, self.trainer.datamodule.batch_size))  # type: ignore[attr-defined]
+        found = self.optimizers()
+        counting = cast(list[Optimizer], found if isinstance(found, list) else [found])
+        plain = self.trainer.optimizers
+        for part in parts:
+            # What Lightning does around an update is done around the last one alone: it would take up to a tenth of the
+            # time of a small network's. In between, weights that a gradient has spoilt give a loss that is no number.
+            last = part is parts[-1]
+            self.watched = last or self.logs(self.steps_taken + 1)
+            self.update(part, counting if last else plain)
+            self.advance(len(part["image"]))
+
+    @abstractmethod
+    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
+        """One step on the images of ``batch``."""
+
+    def watch(self, optimizer: Optimizer, suffix: str = "") -> None:
+        """Note the gradient norm where it is due, and stop before a gradient that is no number reaches a checkpoint.
+
+        Args:
+            optimizer: Whose parameters have gradients.
+            suffix: What tells the curves of an optimiser from those of the first.
+
+        Raises:
+            TrainingDivergedError: The norm is NaN or infinite.
+        """
+        if not self.watched:
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if not torch.isfinite(norm):
             self.diverged("the gradient norm is not finite")
-        if due:
-            self.curves[f"train/gradient_norm{self.suffix(optimizer)}"] = norm
+        self.curves[f"train/gradient_norm{suffix}"] = norm
 
-    def suffix(self, optimizer: torch.optim.Optimizer) -> str:
-        """What tells the curves of an optimiser from those of the first."""
-        return ""
-
-    def on_train_start(self) -> None:
-        """Gather the parameters once: to search the modules for them takes longer than to move the average."""
-        self.averages, self.weights = (list(module.parameters()) for module in (self.model, self.network))
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Count the images, hand the curves on and move the average."""
-        self.images_seen += len(batch["image"])
+    def advance(self, images: int) -> None:
+        """Count a step, hand its curves on, move the average and the step sizes."""
+        self.images_seen += images
         self.steps_taken += 1
         if self.logs(self.steps_taken):
             # Straight to the logger: what LightningModule.log does for sums over steps and devices would be in vain.
@@ -121,6 +144,8 @@ class Paradigm(LightningModule):
         decay = min(self.ema_decay, (1 + self.steps_taken) / (10 + self.steps_taken))
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
+        for schedule in self.schedules:
+            schedule.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to give the same numbers."""
@@ -133,3 +158,25 @@ class Paradigm(LightningModule):
         self.steps_taken = checkpoint["progress"]["steps_taken"]
         torch.set_rng_state(checkpoint["rng"]["cpu"].cpu())
         torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["rng"]["cuda"]])
+
+
+class Descent(Paradigm):
+    """A paradigm whose network goes down one loss."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The ``loss`` of a batch, and its parts for the curves."""
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW at a constant step size between a short warm-up and a linear decay."""
+        return self.scheduled(self.adamw(self.network.parameters()))
+
+    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
+        """See :class:`Paradigm`."""
+        (optimizer,) = optimizers
+        losses = self.losses(batch)
+        self.checked(losses)
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        self.watch(optimizer)
+        optimizer.step()

@@ -42,8 +42,8 @@ class Account(Callback):
     ) -> None:
         """Read the count after a few steps."""
         assert isinstance(pl_module, Paradigm)
-        if self._counter and pl_module.steps_taken - self._first == FLOP_STEPS:
-            self._read()
+        if self._counter and pl_module.steps_taken - self._first >= FLOP_STEPS:
+            self._read(pl_module.steps_taken - self._first)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the account up to date before the checkpoint is written."""

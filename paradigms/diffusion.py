@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from datamodules.base import Batch, Factor, encode
 from datamodules.errors import InputError
-from paradigms.base import Paradigm
+from paradigms.base import Descent
 from paradigms.denoiser import CONDITIONS_KEPT, Denoiser
 
 
-class Diffusion(Paradigm):
+class Diffusion(Descent):
     """Training of a :class:`Denoiser`.
 
     Args:
@@ -70,10 +69,6 @@ class Diffusion(Paradigm):
         self.condition_dropout = condition_dropout
         self.factors: Sequence[Factor] = ()
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW at a constant step size between a short warm-up and a linear decay."""
-        return self.scheduled(self.adamw(self.network.parameters()))
-
     def on_fit_start(self) -> None:
         """Keep the meaning of the factors, and conditions of training images for the model to draw from."""
         self.factors = self.trainer.datamodule.factors  # type: ignore[attr-defined]
@@ -83,12 +78,6 @@ class Diffusion(Paradigm):
             conditions = encode(values[chosen], self.factors).to(self.device)
             self.network.conditions.copy_(conditions)
             self.model.conditions.copy_(conditions)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error of v."""
-        losses = self.losses(batch)
-        self.checked(losses)
-        return losses["loss"]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` of a batch, at timesteps spread evenly over the schedule."""

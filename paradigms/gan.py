@@ -4,14 +4,14 @@ Non-saturating loss (Goodfellow et al. 2014) with the gradient penalty R1 on rea
 applied lazily (Karras et al. 2020).
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import softplus
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import Optimizer
 
 from datamodules.base import Batch
 from datamodules.errors import InputError
@@ -104,7 +104,6 @@ class GAN(Paradigm):
         super().__init__(generator, learning_rate=learning_rate, ema_decay=ema_decay)
         self.discriminator = Discriminator(image_shape=image_shape, width=width, max_width=max_width)
         self.update_images, self.r1, self.r1_interval = update_images, r1, r1_interval
-        self.automatic_optimization = False
 
     def configure_optimizers(self) -> tuple[OptimizerLRSchedulerConfig, OptimizerLRSchedulerConfig]:
         """AdamW without momentum for either network; after a short warm-up the step size falls all along."""
@@ -113,34 +112,28 @@ class GAN(Paradigm):
         first, second = (self.scheduled(optimizer, decay=1.0) for optimizer in optimizers)
         return first, second
 
-    def suffix(self, optimizer: torch.optim.Optimizer) -> str:
-        """See :class:`Paradigm`."""
-        of_generator, _of_discriminator = cast(list[LightningOptimizer], self.optimizers())
-        return "" if optimizer is of_generator.optimizer else "_discriminator"
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
         """Update both networks once for each part of the batch."""
-        counting = cast(list[LightningOptimizer], self.optimizers())
-        plain = [optimizer.optimizer for optimizer in counting]
+        of_generator, of_discriminator = optimizers
         parts = batch["image"].split(self.update_images)
         for i, real in enumerate(parts):
-            # Lightning counts the steps and calls our hook in the last update of a batch alone: around each of these
-            # small ones it would take a twentieth of the time.
-            of_generator, of_discriminator = counting if i + 1 == len(parts) else plain
+            last = i + 1 == len(parts)
             update = self.steps_taken * len(parts) + i
             fake = self.fake(len(real))
             of_discriminator.zero_grad()
             losses = self.discriminator_losses(real, fake.detach(), penalised=update % self.r1_interval == 0)
             losses["discriminator"].backward()
+            if last:
+                self.watch(of_discriminator, "_discriminator")
             of_discriminator.step()
             of_generator.zero_grad()
             losses["generator"] = self.generator_loss(fake)
             # Naming the inputs spares the gradients of the discriminator's weights.
             losses["generator"].backward(inputs=self.weights)
+            if last:
+                self.watch(of_generator)
             of_generator.step()
             self.checked(losses)
-        for schedule in cast(list[LRScheduler], self.lr_schedulers()):
-            schedule.step()
 
     def fake(self, n: int) -> Tensor:
         """Images (n, C, H, W) of fresh z."""

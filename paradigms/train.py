@@ -94,7 +94,7 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
     # The bars of cells that run side by side would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
-    progress = TQDMProgressBar(refresh_rate=50) if alone else Lines(run.name)
+    progress = TQDMProgressBar(refresh_rate=5) if alone else Lines(run.name)
     return Trainer(
         accelerator=config.accelerator,
         devices=1,

@@ -3,12 +3,11 @@
 from typing import cast
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from datamodules.base import Batch
 from datamodules.errors import InputError
-from paradigms.base import Paradigm
+from paradigms.base import Descent
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
 
@@ -49,7 +48,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
-class VAE(Paradigm):
+class VAE(Descent):
     """Training of an :class:`Autoencoder`.
 
     The loss of an image is ``|x - decode(code)|² / (2 pixel_variance) + beta KL(q(code | x) || N(0, I))``, the
@@ -91,16 +90,6 @@ class VAE(Paradigm):
         network = Autoencoder(image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width)
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW at a constant step size between a short warm-up and a linear decay."""
-        return self.scheduled(self.adamw(self.network.parameters()))
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of the batch, per pixel value."""
-        losses = self.losses(batch)
-        self.checked(losses)
-        return losses["loss"]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` of a batch and its parts."""

@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from datamodules.base import Batch, ImageDataModule
+from datamodules.base import STEPS_AT_ONCE, Batch, ImageDataModule, steps_of
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import FLOP_STEPS, Account
@@ -29,8 +29,8 @@ from paradigms.settings import fastest_precision
 from paradigms.train import CONFIGS, build_trainer
 
 ROUNDS = 5
-STEPS = 60
-WARM_UP = FLOP_STEPS + 4
+STEPS = 64
+WARM_UP = FLOP_STEPS + STEPS_AT_ONCE
 """Steps before the clock starts: the first ones also count floating point operations."""
 
 
@@ -44,7 +44,7 @@ class Clock(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         now = time.perf_counter()
-        if batch_idx + 1 == WARM_UP:
+        if pl_module.steps_taken == WARM_UP:
             self.since = now
         self.seconds = now - self.since
 
@@ -145,7 +145,7 @@ def training() -> None:
             paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
             paradigm.factors = data.factors
             loader = data.train_dataloader()
-            batches = list(loader)
+            batches = [step for batch in loader for step in steps_of(batch, data.batch_size)]
             ratios, speeds, pipeline = [], [], []
             for number in range(ROUNDS):
                 raw = raw_seconds(copy.deepcopy(paradigm), batches, config.precision)

@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from datamodules.base import FactorKind, ImageDataModule, encode
+from datamodules.base import FactorKind, ImageDataModule, encode, steps_of
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "data").glob("*.yaml"))
 SMALL = {"shapes": {"num_images": 100}}
@@ -41,17 +41,19 @@ def data(
 def test_batches_keep_the_contract(data: ImageDataModule) -> None:
     assert data.epochs == 3
     shape, width, count = data.image_shape, data.condition_width, len(data.factors)
-    batches = list(data.train_dataloader())
+    (whole,) = data.train_dataloader()
+    batches = list(steps_of(whole, 4))
     assert len(batches) == 2
-    for batch in batches:
+    for batch in (whole, *batches):
+        n = len(batch["image"])
         assert batch.keys() == {"image", "factors", "caption"}
-        assert batch["image"].shape == (4, *shape)
+        assert batch["image"].shape == (n, *shape)
         assert batch["image"].dtype == batch["factors"].dtype == torch.float32
         assert batch["image"].is_contiguous()
         assert -1 <= batch["image"].min() < batch["image"].max() <= 1
-        assert batch["factors"].shape == (4, count)
-        assert encode(batch["factors"], data.factors).shape == (4, width)
-        assert [type(caption) for caption in batch["caption"]] == [str] * 4
+        assert batch["factors"].shape == (n, count)
+        assert encode(batch["factors"], data.factors).shape == (n, width)
+        assert [type(caption) for caption in batch["caption"]] == [str] * n
 
 
 def test_splits_keep_the_contract(data: ImageDataModule) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fixed import Fixed
 from lightning.pytorch import Trainer
 
 from datamodules.errors import InputError
@@ -18,7 +19,6 @@ def build(**changes):
 
 
 def fit(gan, images, precision="32-true", steps=2):
-    batches = [{"image": images.clone(), "factors": torch.zeros(len(images), 0), "caption": []}] * steps
     trainer = Trainer(
         accelerator="cpu",
         precision=precision,
@@ -28,7 +28,7 @@ def fit(gan, images, precision="32-true", steps=2):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(gan, torch.utils.data.DataLoader(batches, batch_size=None))
+    trainer.fit(gan, datamodule=Fixed(images, steps))
     return gan
 
 

@@ -63,6 +63,19 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradig
     assert manifests[0]["flops"] == manifests[1]["flops"] > 0
 
 
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_how_many_steps_lightning_is_handed_at_once_changes_no_number(tmp_path, monkeypatch, paradigm):
+    weights = []
+    for steps in (1, 3, 8):
+        monkeypatch.setattr("datamodules.base.STEPS_AT_ONCE", steps)
+        run = tmp_path / str(steps)
+        train(configured(tmp_path, paradigm, "budget.batch_size=16", "budget.checkpoint_images=80"), run)
+        weights.append(load_file(run / "weights.safetensors"))
+        assert json.loads((run / "manifest.json").read_text())["images_seen"] == 128
+    first, *others = weights
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
 @pytest.mark.parametrize(
     ("capabilities", "precision"), [({"avx512_bf16": True}, "bf16-mixed"), ({"avx512_bf16": False}, "32-true")]
 )
@@ -89,15 +102,15 @@ def test_another_training_seed_leaves_the_data_alone(tmp_path):
 
 
 def test_a_gradient_that_is_no_number_reaches_no_checkpoint(tmp_path, monkeypatch):
-    step = VAE.training_step
+    whole = VAE.losses
 
-    def spoilt(self, batch, batch_idx):
-        loss = step(self, batch, batch_idx)
+    def spoilt(self, batch):
+        losses = whole(self, batch)
         if self.images_seen == 96:
-            loss.register_hook(lambda gradient: gradient * torch.nan)
-        return loss
+            losses["loss"].register_hook(lambda gradient: gradient * torch.nan)
+        return losses
 
-    monkeypatch.setattr(VAE, "training_step", spoilt)
+    monkeypatch.setattr(VAE, "losses", spoilt)
     with pytest.raises(TrainingDivergedError, match="after 96 images: the gradient norm"):
         train(configured(tmp_path, "vae"), tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -121,15 +134,13 @@ def test_a_checkpoint_of_another_shape_is_one_error(tmp_path):
 
 def test_divergence_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     config = configured(tmp_path, "vae")
-    step = VAE.training_step
+    whole = VAE.losses
 
-    def diverging(self, batch, batch_idx):
-        if self.images_seen >= 64:
-            self.checked({"loss": torch.tensor(torch.nan)})
-        return step(self, batch, batch_idx)
+    def diverging(self, batch):
+        return whole(self, batch) | ({"loss": torch.tensor(torch.nan)} if self.images_seen >= 64 else {})
 
     with monkeypatch.context() as patch:
-        patch.setattr(VAE, "training_step", diverging)
+        patch.setattr(VAE, "losses", diverging)
         with pytest.raises(TrainingDivergedError, match=r"after 64 images: the loss 'loss' is nan.*learning_rate"):
             train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "manifest.json").exists()
