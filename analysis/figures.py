@@ -191,7 +191,8 @@ def bars(models: Mapping[str, Mapping[str, Mapping[Any, Any]]]) -> Figure:
         _bar(broad, i, own["breadth"], "0.25")
         broad.plot([own["breadth"]["ceiling"]] * 2, (i - 0.3, i + 0.3), color="k", linewidth=1.5)
     strict.set(xlim=(0, 1.05), yticks=range(len(models)), yticklabels=list(models), title="strictness")
-    strict.invert_yaxis()
+    # From the first model down, with room for words where there is no bar.
+    strict.set_ylim(len(models) - 0.5, -0.5)
     strict.set_xlabel("largest $S_1$ of a place smaller than the image:\nof all (dark), of layers alone (light)")
     broad.set(xlim=(0, None), title="breadth", xlabel="layers that do the work, of all (line)")
     return figure
