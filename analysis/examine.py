@@ -173,8 +173,10 @@ class Examiner:
                 if row["verdict"] != "n/a" and p_value >= 0:
                     judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
                     if judged == "X" and row["ci_high"] >= ABSENT:
-                        reason = f"chance does as well: p {p_value:.2g}, all verdicts of the model judged together"
-                        row |= {"verdict": "X", "status": "chance", "reason": reason}
+                        row["verdict"] = "X"
+                        if row["status"] != "vacuous":
+                            reason = f"chance does as well: p {p_value:.2g}, all verdicts of the model judged together"
+                            row |= {"status": "chance", "reason": reason}
         families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
         for row, estimate in self.permuted:
             families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))

@@ -61,9 +61,9 @@ class _Bounds:
         self.x, self.y, self.dtype = x, y, dtype
         # No distance changes with the centre, but the bounds are tighter; in units of the widest span they can't
         # overflow; and a power of 2 divides exactly.
-        self.centre = _tensor(y).mean(0)
+        self.centre = torch.from_numpy(y).mean(0)
         either = (y,) if x is y else (x, y)
-        ends = [end for z in map(_tensor, either) for end in (z.amin(0), z.amax(0))]
+        ends = [end for z in map(torch.from_numpy, either) for end in (z.amin(0), z.amax(0))]
         widest = max(float((end - self.centre).abs().max()) for end in ends)
         self.unit = 2.0 ** int(np.frexp(widest)[1])
         self.tau = CAUTION * float(np.sqrt(y.shape[1]) * np.finfo(np.float32).eps)
@@ -72,13 +72,13 @@ class _Bounds:
 
     def _cast(self, points: Array) -> tuple[Tensor, Tensor, float]:
         """The points in low precision, their squared lengths, and the longest rounding error, relative to them."""
-        centred = (_tensor(points) - self.centre).div_(self.unit).float()
+        centred = (torch.from_numpy(points) - self.centre).div_(self.unit).float()
         lengths = torch.linalg.vector_norm(centred, dim=1)
         if self.dtype == torch.float32:
             return centred, lengths.square(), 0.0
-        cast = centred.to(self.dtype)
-        errors = torch.linalg.vector_norm(centred.sub_(cast), dim=1)
-        return cast, lengths.square(), float((errors / lengths.clamp_min(torch.finfo(torch.float32).tiny)).max())
+        low = centred.to(self.dtype)
+        errors = torch.linalg.vector_norm(centred.sub_(low), dim=1)
+        return low, lengths.square(), float((errors / lengths.clamp_min(torch.finfo(torch.float32).tiny)).max())
 
     def __call__(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         """Lower bounds of the squared distances between some of both, and how far the upper ones lie above them."""
@@ -102,12 +102,12 @@ class _Bounds:
 
 def paired_distances(x: Array, y: Array) -> Array:
     """Euclidean distance (N,) of each row of x (N, D) to the same row of y, to the last bit the same from y to x."""
-    return np.asarray(_lengths(_tensor(x) - _tensor(y)).numpy())
+    return np.asarray(_lengths(torch.from_numpy(_solid(x)) - torch.from_numpy(_solid(y))).numpy())
 
 
-def _tensor(x: Array) -> Tensor:
-    """Of single precision or more; whatever the strides of x are."""
-    return torch.from_numpy(np.ascontiguousarray(x, np.result_type(x, np.float32)))
+def _solid(x: Array) -> Array:
+    """As PyTorch takes it: in single precision or more, in one piece, not read-only; a copy where x is not."""
+    return np.require(x, np.result_type(x, np.float32), ["C", "W"])
 
 
 def _lengths(differences: Tensor) -> Tensor:
@@ -118,10 +118,10 @@ def _indexed_distances(x: Array, i: Index, y: Array, j: Index) -> Array:
     """Distances (P,) between x[i] and y[j], without holding all the differences."""
     # So few at a time that their differences stay in the cache.
     size = max(1, TILE * TILE // (4 * x.shape[1]))
-    of_x, of_y = _tensor(x), _tensor(y)
+    of_x, of_y = torch.from_numpy(x), torch.from_numpy(y)
     blocks = zip(torch.from_numpy(i).split(size), torch.from_numpy(j).split(size), strict=True)
     distances = [_lengths(of_x.index_select(0, a) - of_y.index_select(0, b)) for a, b in blocks]
-    return np.asarray(torch.cat(distances).numpy()) if distances else np.empty(0)
+    return np.asarray(torch.cat(distances).numpy())
 
 
 def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array | None = None) -> tuple[Array, Index]:
@@ -146,6 +146,8 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
         raise ValueError(f"k must be at least 1, not {k}")
     check_features("points", points, k + own)
     check_features("queries", queries, 1, points.shape[1])
+    points = _solid(points)
+    queries = points if own else _solid(queries)
     if scale is not None and (scale.shape != (len(points),) or not (scale > 0).all()):
         raise ValueError("scale must hold one positive unit for each of the points")
     distances, indices = np.empty((len(queries), k)), np.zeros((len(queries), k), np.intp)
@@ -246,6 +248,7 @@ def within(points: Array, queries: Array, *radii: Array) -> list[tuple[Index, In
     """
     check_features("points", points, 1)
     check_features("queries", queries, 1, points.shape[1])
+    points, queries = _solid(points), _solid(queries)
     ladder = [_Bounds(points, queries, dtype) for dtype in _precisions(points.shape[1])]
     shape, unit = (len(points), len(queries)), ladder[0].unit
     counts = [(np.zeros(len(points), np.intp), np.zeros(len(queries), np.intp)) for _ in radii]

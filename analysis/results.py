@@ -83,9 +83,10 @@ instead; ``window`` is ``all``,
 value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components, ``pca``; or by what looks
 of two images their role was compared. ``timestep`` counts sampling steps from 0, and is -1 for all together.
 ``p_adjusted`` is Holm's over the headlines of a model, ``p_max`` accounts for looking at the best of all candidates
-and timesteps. ``status`` is ``ok``, ``vacuous``, ``breaks``, ``holes``, ``apart``, ``chance`` or ``n/a``. ``headline``
-marks the one row of each (cell, candidate, property) whose score is the property's verdict. ``value_low`` and
-``value_high`` are the interval of ``value`` in its own units, ``ci_low`` and ``ci_high`` that of ``score``, in [0, 1].
+and timesteps. ``status`` is ``ok``, ``vacuous``, ``breaks``, ``holes``, ``apart``, ``n/a`` or, of a headline that
+is X for its p alone, ``chance``. ``headline`` marks the one row of each (cell, candidate, property) whose score is the
+property's verdict. ``value_low`` and ``value_high`` are the interval of ``value`` in its own units, ``ci_low`` and
+``ci_high`` that of ``score``, in [0, 1].
 """
 
 POINT_COLUMNS = ("candidate", "image", "umap_1", "umap_2")

@@ -56,12 +56,16 @@ class Account(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the count."""
         if self._counter:
-            self._read()
+            self._leave()
 
-    def _read(self, steps: int = FLOP_STEPS) -> None:
+    def _read(self, steps: int) -> None:
+        self.flops_per_step = self._leave() / steps
+
+    def _leave(self) -> int:
         assert self._counter is not None
-        self._counter.__exit__(None, None, None)
-        self.flops_per_step, self._counter = self._counter.get_total_flops() / steps, None
+        counter, self._counter = self._counter, None
+        counter.__exit__(None, None, None)
+        return int(counter.get_total_flops())
 
     def state_dict(self) -> dict[str, float]:
         """Kept in the checkpoint."""

@@ -32,7 +32,7 @@ from paradigms.settings import check, fastest_precision, same_settings, with_abs
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
-"""What Lightning warns of and is meant: the moving average is never in training mode, smoke runs are short."""
+"""What Lightning warns of and is meant: the moving average is never in training mode, curves count steps."""
 
 
 def git_commit() -> str | None:

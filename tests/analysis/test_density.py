@@ -63,6 +63,17 @@ def test_nearest_gives_the_same_bits_whatever_the_tiles(monkeypatch):
     np.testing.assert_array_equal(nearest(REAL, K)[0], whole)
 
 
+def test_what_numpy_holds_in_pieces_or_read_only_is_measured_alike(recwarn):
+    pieces, frozen = REAL[:, list(range(REAL.shape[1]))][::-1], REAL.copy()
+    frozen.setflags(write=False)
+    assert not pieces.flags.c_contiguous
+    expected = nearest(REAL, K)[0]
+    assert np.array_equal(nearest(pieces, K)[0][::-1], expected)
+    assert np.array_equal(nearest(frozen, K)[0], expected)
+    assert prdc(pieces, frozen, K) == prdc(REAL, REAL, K)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "points", [REAL, REAL + 1e4, clusters(200, 32, 1e-2), grid(150, 40)], ids=["normal", "shifted", "clusters", "grid"]

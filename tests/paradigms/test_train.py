@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from datamodules.errors import InputError
 from paradigms import callbacks
-from paradigms.base import TrainingDivergedError
+from paradigms.base import Paradigm, TrainingDivergedError
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
 from paradigms.train import train
@@ -61,6 +61,41 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradig
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("whole", "cut")]
     assert [m["images_seen"] for m in manifests] == [128, 128]
     assert manifests[0]["flops"] == manifests[1]["flops"] > 0
+
+
+def test_a_run_that_is_killed_between_batches_of_several_steps_resumes_to_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr("datamodules.base.STEPS_AT_ONCE", 3)
+    # Epochs of 8 steps: two batches of 3 and one of 2.
+    config = configured(tmp_path, "vae", "budget.batch_size=8")
+    train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Paradigm, "logs", lambda self, step: kill() if step == 12 else step % 10 == 0)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "cut")
+    train(config, tmp_path / "cut")
+    whole, cut = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def kill():
+    raise RuntimeError("killed")
+
+
+def test_the_step_size_falls_to_0_at_the_last_step_also_of_a_shorter_epoch(tmp_path, monkeypatch):
+    seen = []
+    advance = Paradigm.advance
+
+    def watched(self, images):
+        advance(self, images)
+        seen.append(self.schedules[0].get_last_lr()[0] / self.learning_rate)
+
+    monkeypatch.setattr(Paradigm, "advance", watched)
+    train(
+        configured(tmp_path, "vae", "budget.batch_size=4", "budget.images=176", "budget.checkpoint_images=64"), tmp_path
+    )
+    assert len(seen) == 44
+    assert seen[0] < max(seen) == 1
+    assert seen[-3] > seen[-2] > seen[-1] == 0
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
@@ -113,6 +148,23 @@ def test_a_gradient_that_is_no_number_reaches_no_checkpoint(tmp_path, monkeypatc
     monkeypatch.setattr(VAE, "losses", spoilt)
     with pytest.raises(TrainingDivergedError, match="after 96 images: the gradient norm"):
         train(configured(tmp_path, "vae"), tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["progress"]["images_seen"] == 64
+
+
+def test_a_gradient_that_nobody_looked_at_is_seen_in_the_next_loss(tmp_path, monkeypatch):
+    whole = VAE.losses
+
+    def spoilt(self, batch):
+        losses = whole(self, batch)
+        # The third of the eight steps of the second epoch; the second has a point in the curves.
+        if self.images_seen == 80:
+            losses["loss"].register_hook(lambda gradient: gradient * torch.nan)
+        return losses
+
+    monkeypatch.setattr(VAE, "losses", spoilt)
+    with pytest.raises(TrainingDivergedError, match="after 88 images: the loss"):
+        train(configured(tmp_path, "vae", "budget.batch_size=8"), tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["progress"]["images_seen"] == 64
 
