@@ -54,6 +54,24 @@ def test_a_wide_interval_that_chance_explains_says_so():
     assert (of_z.verdict, of_z.status) == ("V", "ok")
 
 
+@pytest.mark.parametrize(("before", "after"), [("ok", "chance"), ("holes", "chance"), ("vacuous", "vacuous")])
+def test_what_does_not_move_the_image_says_so_first(before, after):
+    row = {
+        "score": 0.3,
+        "ci_low": 0.0,
+        "ci_high": 0.5,
+        "p_value": 0.5,
+        "verdict": "~",
+        "status": before,
+        "reason": "why",
+    }
+    examiner = Examiner.__new__(Examiner)
+    examiner.headlines, examiner.permuted = {"phi": [row]}, []
+    examiner._adjust()
+    assert (row["verdict"], row["status"]) == ("X", after)
+    assert (row["reason"] == "why") == (after == before)
+
+
 def check(case, seed):
     images, factors = case.real
     names = sorted({candidate for candidate, *_ in (*case.verdicts, *case.rows)})
