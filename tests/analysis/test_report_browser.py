@@ -72,7 +72,7 @@ def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_
     opened = visit(demo_study)
     page = opened.page
     assert page.locator("table.verdicts tbody").count() == 3
-    assert page.locator("table.verdicts button[data-panel]").count() == 29 * 4
+    assert page.locator("table.verdicts button[data-panel]").count() == (5 + 5 + 23) * 4
     assert page.locator("#map-plot .points path").count() == 128
     shown = page.locator("img[data-picture]")
     assert shown.count() > 10
@@ -83,7 +83,7 @@ def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_
 def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_study: Path) -> None:
     opened = visit(demo_study)
     page = opened.page
-    assert page.locator("#frontier .points path").count() == 5 + 5 + 19
+    assert page.locator("#frontier .points path").count() == 5 + 5 + 23
     assert page.locator("#depth .points path").count() == 4 + 4 + 17
     assert page.locator("#split .drawn img").first.is_visible()
     opened.clean()

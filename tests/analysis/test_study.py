@@ -202,7 +202,9 @@ def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tm
     found = run(tmp_path, "analysis.study", "study=demo", *data, *model, *tiny)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(tmp_path / "runs" / "demo" / "report" / "rows.parquet")
-    assert set(rows.candidate) == {"x_T", "h", *(f"down.{i}" for i in range(4)), *(f"up.{i}" for i in range(4))}
+    blocks = {"h", *(f"{side}.{i}" for side in ("down", "up") for i in range(4))}
+    attention = {"down.3.attn.0", "h.attn.0", "up.0.attn.0", "up.0.attn.1"}
+    assert set(rows.candidate) == {"x_T"} | blocks | attention
     layers = rows[(rows.candidate != "x_T") & (rows.property == "relevance")]
     assert layers.reason.str.contains("unconditional diffusion model").all()
 
