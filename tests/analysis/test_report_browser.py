@@ -84,7 +84,7 @@ def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_stu
     opened = visit(demo_study)
     page = opened.page
     assert page.locator("#frontier .points path").count() == 5 + 5 + 23
-    assert page.locator("#depth .points path").count() == 4 + 4 + 17
+    assert page.locator("#depth .points path").count() == 4 + 4 + 21
     assert page.locator("#split .drawn img").first.is_visible()
     opened.clean()
 
