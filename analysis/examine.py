@@ -14,7 +14,7 @@ from analysis import density, organization, relevance, smoothness
 from analysis.calibration import ABSENT, Estimate, holm, max_statistic, verdict
 from analysis.evidence import Evidence
 from analysis.injection import Injection, inject, matched_noise, shuffled
-from analysis.interventions import record_all
+from analysis.interventions import groups, record_all
 from analysis.measures import JOINT, Finding, Measure, MissingError
 from analysis.prepared import principal_scores
 from analysis.reference import Reference
@@ -24,9 +24,6 @@ from analysis.trials import Trials
 from paradigms.contract import GenerativeModel, LatentCandidate
 
 Array = NDArray[np.float64]
-
-MEMORY = 1 << 30
-"""Bytes of recorded values held at a time."""
 
 UNDEFINED = "undefined on these pairs"
 CHANCE = "at its best the measure gives no more than by chance"
@@ -78,7 +75,7 @@ class Examiner:
         """Measure the candidates ``names`` for ``properties``."""
         subject, result = self.subject, self.result
         injected, controls = self._inject(names)
-        for group in self._groups(names):
+        for group in groups(subject.model, names, subject.n if subject.twin is None else 2 * subject.n):
             what = f"record {group[0]}…{group[-1]}"
             result.images, values = record_all(subject.model, subject.recorded, group, what)
             twins: Mapping[str, Tensor] = {}
@@ -214,20 +211,6 @@ class Examiner:
             distances = np.add.outer(np.diag(gram), np.diag(gram)) - 2 * gram
             nearest = np.argsort(distances[:4], axis=1)[:, :8]
             pictures[name, "organization"] = self.result.images[torch.as_tensor(nearest)]
-
-    def _groups(self, names: Sequence[str]) -> Iterator[list[str]]:
-        """Candidates whose recorded values fit in memory together."""
-        group: list[str] = []
-        used = 0
-        recorded = 1 if self.subject.twin is None else 2
-        for name in names:
-            size = 4 * recorded * self.subject.n * int(np.prod(self.subject.model.candidates[name].shape))
-            if group and used + size > MEMORY:
-                yield group
-                group, used = [], 0
-            group.append(name)
-            used += size
-        yield group
 
 
 def measure_model(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from analysis.alignment import ALIGNMENT_PICTURE, NEIGHBOURLY, over_trainings, place_kinds
 from analysis.dissect import INPUTS, Dissection
 from analysis.pairs import ALL
 from analysis.results import ONE_PATH, carried_by_one, first_space, summaries
@@ -26,6 +28,9 @@ SIZE = 0.82
 
 GAP, LABEL = 0.12, 0.36
 """Between two pictures, and for the words beneath one, in inches."""
+
+CELL = 0.16
+"""Side of a square of a matrix of places, in inches."""
 
 TITLE = 5.6
 """Width that the title takes, in inches."""
@@ -58,6 +63,13 @@ def save_bars(rows: pd.DataFrame, folder: Path) -> Path:
     file = folder / "injection.bars"
     _save(bars(summaries(rows)), file)
     return file.with_name(f"{file.name}.png")
+
+
+def save_alignment(rows: pd.DataFrame, folder: Path) -> Path:
+    """Write ``alignment`` as PNG and SVG, see :func:`aligned`, and return the path of the PNG."""
+    file = folder / ALIGNMENT_PICTURE
+    _save(aligned(rows), file.with_suffix(""))
+    return file
 
 
 def _save(figure: Figure, file: Path) -> None:
@@ -206,3 +218,36 @@ def _bar(axes: Axes, y: float, row: Mapping[Any, Any], color: str) -> None:
     axes.barh(y, value, 0.36, color=color)
     # A place that was chosen as the best can lie above the middle of its interval, never outside it.
     axes.errorbar(value, y, xerr=([max(0, value - low)], [max(0, high - value)]), color="k", capsize=2, linewidth=1)
+
+
+def aligned(rows: pd.DataFrame) -> Figure:
+    """Scores of every pair of places: mutual neighbours below the diagonal, debiased CKA above it.
+
+    Args:
+        rows: As :func:`analysis.alignment.align` gives them.
+    """
+    means = over_trainings(rows)
+    names = list(place_kinds(rows))
+    place = {name: i for i, name in enumerate(names)}
+    matrix = np.full((len(names), len(names)), np.nan)
+    for row in means.to_dict("records"):
+        i, j = place[row["model"], row["candidate"]], place[row["other_model"], row["other_candidate"]]
+        if (i >= j) if row["estimator"] == NEIGHBOURLY else (i < j):
+            matrix[i, j] = row["score"]
+    side = CELL * len(names) + 2.2
+    figure = Figure((side + 1.6, side), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(matrix, vmin=0, vmax=1, cmap="Greys")
+    figure.colorbar(shown, ax=axes, shrink=0.5, label="0 as by chance, 1 the same arrangement")
+    models = [model for model, _candidate in names]
+    borders = [i for i in range(1, len(models)) if models[i] != models[i - 1]]
+    for border in borders:
+        axes.axhline(border - 0.5, color="tab:red", linewidth=0.8)
+        axes.axvline(border - 0.5, color="tab:red", linewidth=0.8)
+    labels = [candidate for _model, candidate in names]
+    axes.set_xticks(range(len(names)), labels, fontsize=7, rotation=90)
+    axes.set_yticks(range(len(names)), labels, fontsize=7)
+    for start, end in pairwise([0, *borders, len(models)]):
+        axes.text(len(names) - 0.2, (start + end - 1) / 2, models[start], fontsize=8, va="center")
+    axes.set_title(f"Alignment on {rows['n'].iloc[0]} images: mutual neighbours below, debiased CKA above", fontsize=9)
+    return figure

@@ -3,7 +3,8 @@
 The model works where it is; images and values come back to the CPU, where they are measured.
 """
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from paradigms.contract import Bounded, GenerativeModel, Inputs, Path
 
 ROWS = 256
 """Most images of one batched generation, where the model does not say so itself."""
+
+MEMORY = 1 << 30
+"""Bytes of recorded values held at a time."""
 
 
 def rows_of(model: GenerativeModel) -> int:
@@ -53,6 +57,20 @@ def walk(o: Tensor, e: Tensor, alpha: float, path: Path) -> Tensor:
     unit = first * a / lengths[0] + second * b / lengths[1]
     on_circle: Tensor = unit / unit.norm(dim=1, keepdim=True) * length
     return on_circle.view_as(o)
+
+
+def groups(model: GenerativeModel, names: Sequence[str], images: int) -> Iterator[list[str]]:
+    """Candidates, in order, whose values of so many images fit in memory together; at least one at a time."""
+    group: list[str] = []
+    used = 0
+    for name in names:
+        size = 4 * images * math.prod(model.candidates[name].shape)
+        if group and used + size > MEMORY:
+            yield group
+            group, used = [], 0
+        group.append(name)
+        used += size
+    yield group
 
 
 def record_all(

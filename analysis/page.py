@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis.calibration import ABSENT, LEVEL, PRESENT
+from analysis.alignment import Aligned, told
+from analysis.calibration import ABSENT, LEVEL, PRESENT, SIGNIFICANT
 from analysis.pictures import Album
 from analysis.results import PROPERTIES, over_seeds
 from analysis.sections import EVIDENCE, Cell, Variant, budget, labellers, sections, sweep, umap
@@ -21,13 +22,14 @@ NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-def render(name: str, cells: Sequence[Cell], bars: Path | None = None) -> str:
+def render(name: str, cells: Sequence[Cell], bars: Path | None = None, aligned: Aligned | None = None) -> str:
     """The page as HTML that asks for nothing else.
 
     Args:
         name: Of the study.
         cells: Its finished cells, at least one.
         bars: Picture of the models' strictness and breadth, where something was injected.
+        aligned: How alike the places of its models are, where that was measured.
     """
     album = Album()
     panels: list[dict[str, Any]] = []
@@ -58,6 +60,7 @@ def render(name: str, cells: Sequence[Cell], bars: Path | None = None) -> str:
         "over_seeds": over_seeds(pd.concat([cell.rows for cell in cells])).to_dict("records"),
         "split": summary(cells),
         "bars": album.add(bars) if bars else None,
+        "alignment": _alignment(aligned, album) if aligned else None,
         "swept": len({cell.fact("bottleneck") for cell in cells}) > 1,
     }
     data = {
@@ -112,6 +115,24 @@ def duration(seconds: float | None) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{rest} s")
     return " ".join(part for part in parts if part)
+
+
+def _alignment(aligned: Aligned, album: Album) -> dict[str, Any]:
+    """Inputs and most alike places of every two models, and the matrix of all."""
+    shown = told(aligned.rows)
+    shown["by_chance"] = shown["p_max"] >= SIGNIFICANT
+    keys = ["model", "other_model", "candidate", "other_candidate"]
+    lines = [
+        dict(zip(keys, key, strict=True)) | {"numbers": own.to_dict("records"), "pairs": int(own["pairs"].iloc[0])}
+        for key, own in shown.groupby(keys, sort=False)
+    ]
+    return {
+        "n": int(aligned.rows["n"].iloc[0]),
+        "picture": album.add(aligned.picture),
+        "estimators": list(dict.fromkeys(shown["estimator"])),
+        "lines": lines,
+        "returned": aligned.returned,
+    }
 
 
 def _count(cells: Sequence[Cell], letter: str) -> int:

@@ -74,7 +74,7 @@ class RSA(_Cosine):
     """
 
     def __init__(self, x: Array, y: Array) -> None:
-        distances = (squareform(_squared_distances(gram), checks=False) for gram in (x, y))
+        distances = (squareform(rounded_distances(gram), checks=False) for gram in (x, y))
         super().__init__(*(squareform(centred_ranks(z)) for z in distances))
 
     def _means(self, a: Array, b: Array, m: int) -> Array:
@@ -89,7 +89,7 @@ class CKA(_Cosine):
     """
 
     def __init__(self, x: Array, y: Array) -> None:
-        super().__init__(_u_centred(x), _u_centred(y))
+        super().__init__(u_centred(x), u_centred(y))
 
     def _means(self, a: Array, b: Array, m: int) -> Array:
         return np.asarray(2 * (a * b).sum(1) / (m - 2) - a.sum(1) * b.sum(1) / ((m - 1) * (m - 2)))
@@ -104,7 +104,7 @@ class MutualKNN(Similarity):
 
     def __init__(self, x: Array, y: Array, k: int = NEIGHBOURS) -> None:
         rng, self.n, self.k = np.random.default_rng(0), len(x), k
-        self._x, self._y = (_by_distance(_squared_distances(gram), rng) for gram in (x, y))
+        self._x, self._y = (by_distance(rounded_distances(gram), rng) for gram in (x, y))
         self._near, self._place = np.zeros((self.n, self.n), dtype=bool), np.zeros((self.n, self.n), dtype=np.intp)
         np.put_along_axis(self._near, self._x[:, :k], True, axis=1)
         np.put_along_axis(self._place, self._y, np.arange(self.n - 1)[None], axis=1)
@@ -169,14 +169,14 @@ def principal_scores(gram: Array, components: int) -> Array:
     return np.asarray(axes[:, kept] * np.sqrt(variances[kept]))
 
 
-def _squared_distances(gram: Array) -> Array:
+def rounded_distances(gram: Array) -> Array:
     """From a Gram matrix (N, N); equal where only rounding tells them apart."""
     lengths = np.diag(gram)
     scale = lengths.mean() or 1.0
     return np.asarray(np.round((lengths[:, None] + lengths - 2 * gram) / scale / ROUNDING))
 
 
-def _u_centred(gram: Array) -> Array:
+def u_centred(gram: Array) -> Array:
     """Off the diagonal less the means of row and column, so that each row (N, N) sums to 0."""
     n, off = len(gram), gram * (1 - np.eye(len(gram)))
     rows = off.sum(1)
@@ -184,7 +184,7 @@ def _u_centred(gram: Array) -> Array:
     return np.asarray(centred * (np.linalg.norm(centred) > ROUNDING * np.linalg.norm(gram)))
 
 
-def _by_distance(squared: Array, rng: np.random.Generator) -> Index:
+def by_distance(squared: Array, rng: np.random.Generator) -> Index:
     """The others (N, N − 1) of each image, nearest first."""
     order = rng.permutation(len(squared))
     shuffled = np.where(np.eye(len(squared)), np.inf, squared)[:, order]

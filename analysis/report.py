@@ -8,6 +8,7 @@ import hydra
 import pandas as pd
 from omegaconf import DictConfig
 
+from analysis.alignment import read_alignment
 from analysis.figures import save_bars
 from analysis.page import render
 from analysis.results import (
@@ -37,7 +38,7 @@ def build_report(study: Path) -> Path:
 
     Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
     these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
-    missing.
+    missing. Where the study was aligned it shows that as well.
 
     Args:
         study: Directory of the study.
@@ -58,7 +59,7 @@ def build_report(study: Path) -> Path:
     splits = [cell.split for cell in cells if cell.split is not None]
     bars = save_bars(pd.concat(splits), report) if splits else None
     page = report / "index.html"
-    write_whole(page, render(study.resolve().name, cells, bars))
+    write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study)))
     return page
 
 

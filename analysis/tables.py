@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.calibration import ABSENT, PRESENT
+from analysis.alignment import told
+from analysis.calibration import ABSENT, PRESENT, SIGNIFICANT
 from analysis.results import ONE_PATH, PROPERTIES, SUMMARY, over_seeds, summaries, verdicts
 
 MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|", "chance": "?"}
@@ -63,6 +64,34 @@ def split_table(rows: pd.DataFrame) -> str:
         return ""
     head = "".join(f"{name:<22}" for name in ("strictness", "of layers", "breadth of layers")).rstrip()
     return "\n".join(["strict or broad:", f"  {'':<34}{head}", *lines, ""])
+
+
+def alignment_table(rows: pd.DataFrame) -> str:
+    """Of every two models their inputs and the places that are most alike, as text of at most 100 columns.
+
+    Args:
+        rows: As :func:`analysis.alignment.align` gives them.
+    """
+    n, shown = rows["n"].iloc[0], told(rows)
+    names = list(dict.fromkeys(shown["estimator"]))
+    lines = [f"alignment on {n} images: 0 as by chance, 1 the same arrangement, - no more than chance"]
+    for (model, other), between in shown.groupby(["model", "other_model"], sort=False):
+        trainings = int(between["pairs"].max())
+        over = f", {trainings} pairs of trainings: mean [smallest, largest]" if trainings > 1 else ""
+        lines.append(_wide(f"{model} and {other}{over}" if over else f"{model} and {other}", [] if over else names))
+        for (candidate, second), own in between.groupby(["candidate", "other_candidate"], sort=False):
+            by_name = own.set_index("estimator")
+            lines.append(_wide(f"  {candidate} and {second}", [_alike(by_name.loc[name]) for name in names]))
+    return "\n".join(lines)
+
+
+def _alike(row: Mapping[Any, Any]) -> str:
+    mark = "-" if row["p_max"] >= SIGNIFICANT else " "
+    return f"{mark}{row['score']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _wide(first: str, entries: list[str]) -> str:
+    return "".join([f"{first:<48}", *(f"{entry:<22}" for entry in entries)]).rstrip()
 
 
 def _number(row: Mapping[Any, Any]) -> str:

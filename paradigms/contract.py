@@ -121,6 +121,20 @@ class Invertible(Protocol):
 
 
 @runtime_checkable
+class Projectable(Protocol):
+    """A model without an encoder, whose inputs for given images have to be searched for."""
+
+    def project(self, images: Tensor, known: Inputs) -> Inputs:
+        """All inputs, deterministic, of images that are as close to ``images`` as the search comes.
+
+        Args:
+            images: (N, C, H, W) in [-1, 1].
+            known: Those that need no search, as the condition that the images meet; one (N, …) entry each.
+        """
+        ...
+
+
+@runtime_checkable
 class Resumable(Protocol):
     """A model that generates step by step, each from nothing but the state that the last one left.
 

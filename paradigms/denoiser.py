@@ -18,6 +18,12 @@ from paradigms.taps import Site, intercept, tapped
 CONDITIONS_KEPT = 4096
 """Conditions of training images that the model keeps, to draw from when it generates."""
 
+REVERSALS = 8
+"""Iterations in which a sampling step is reversed; what they leave is a thousandth of what tells images apart."""
+
+CLEAN = 0.9
+"""ᾱ above which what is left of the noise is too little to be told from x_s, and the clean image is instead."""
+
 
 class NarrowMidBlock(nn.Module):
     """The U-Net's mid block, squeezed to ``channels`` at its output: h-space, the narrowest place of the network.
@@ -213,6 +219,36 @@ class Denoiser(nn.Module):
         with tapped(self.sites, inputs, record=record, edits=edits, stepwise=True) as values:
             *_states, images = self._run(inputs, inputs["x_T"], 0)
         return Generation(images.clamp(-1, 1), values)
+
+    @torch.no_grad()
+    def project(self, images: Tensor, known: Inputs) -> Inputs:
+        """The noise from which the sampler makes ``images`` under the known condition; none known is none given.
+
+        Each step is reversed by fixed-point iteration (Pan et al. 2023): of ``x_s = √ᾱ_s x̂(x_t) + √(1 − ᾱ_s) ε̂(x_t)``
+        x_s is given, and ``x_t = √ᾱ_t x̂ + √(1 − ᾱ_t) ε̂`` is sought. Nearly any noise leads to much the same image of a
+        condition that says all, so it is one of many that would do.
+
+        Args:
+            images: (N, C, H, W) in [-1, 1].
+            known: ``condition``, (N, condition_width), or nothing.
+        """
+        cumulative, stride = self.scheduler.alphas_cumprod, self.scheduler.config.num_train_timesteps
+        stride //= self.sampler_steps
+        given = images
+        for t in self.scheduler.timesteps.flip(0):
+            alpha = cumulative[t]
+            alpha_s = cumulative[t - stride] if t >= stride else self.scheduler.final_alpha_cumprod
+            x_t = given
+            for _ in range(REVERSALS):
+                v = self._velocity(x_t, t.to(x_t.device), known.get("condition")).float()
+                clean, noise = alpha.sqrt() * x_t - (1 - alpha).sqrt() * v, alpha.sqrt() * v + (1 - alpha).sqrt() * x_t
+                if alpha_s > CLEAN:
+                    clean = (given - (1 - alpha_s).sqrt() * noise) / alpha_s.sqrt()
+                else:
+                    noise = (given - alpha_s.sqrt() * clean.clamp(-1, 1)) / (1 - alpha_s).sqrt()
+                x_t = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+            given = x_t
+        return {**known, "x_T": given}
 
     @torch.no_grad()
     def states(self, inputs: Inputs) -> Tensor:

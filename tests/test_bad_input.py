@@ -5,7 +5,7 @@ import sys
 import pytest
 from PIL import Image
 
-from analysis import measure
+from analysis import align, measure
 from paradigms import train
 
 
@@ -127,3 +127,8 @@ def test_a_damaged_file_of_a_run(monkeypatch, capfd, tmp_path, name, content, re
 def test_no_trained_model(monkeypatch, capfd, tmp_path):
     line = fails(monkeypatch, capfd, measure.main, f"run={tmp_path}")
     assert f"run={tmp_path} holds no trained model" in line
+
+
+def test_nothing_to_align(monkeypatch, capfd, tmp_path):
+    assert f"study={tmp_path} has no trained model" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}")
+    assert "n=4 must be at least" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}", "n=4")

@@ -91,6 +91,31 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     assert {"injection/nrows", "figures/injection.all/path", "figures/injection.roles/path"} <= history.keys()
 
 
+def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(study, tmp_path):
+    directory, _found = study
+    copy = tmp_path / "runs" / "demo"
+    shutil.copytree(directory / "runs" / "demo", copy)
+    found = run(directory, "analysis.align", f"study={copy}", "n=24", "threads=1")
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert re.search(r"vae-shapes-b16-s0: -?\d+% of the images comes back", found.stdout)
+    assert "factors and mu" in found.stdout
+    rows = pd.read_parquet(copy / "alignment.parquet")
+    # Pixels, factors, mu and four stages: 21 pairs of 7 places, by either measure.
+    assert len(rows) == 42
+    (note,) = json.loads((copy / "alignment.json").read_text())["returned"]
+    assert note["model"] == "vae-shapes-b16"
+    before = rows
+    assert run(directory, "analysis.align", f"study={copy}", "n=24", "threads=1").returncode == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(copy / "alignment.parquet"), before)
+    assert run(directory, "analysis.report", f"study={copy}").returncode == 0
+    page = (copy / "report" / "index.html").read_text()
+    assert '<section id="alignment">' in page
+    assert "<code>factors</code> and <code>mu</code>" in page
+    log, _again = copy.glob("wandb/offline-run-*/*.wandb")
+    _run, history, _summary = read_run(log)
+    assert {"alignment/nrows", "figures/alignment/path"} <= history.keys()
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

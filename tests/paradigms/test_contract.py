@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
-from paradigms.contract import Invertible, Kind, Path, Resumable
+from paradigms.contract import Invertible, Kind, Path, Projectable, Resumable
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
@@ -147,6 +147,19 @@ def test_inversion_gives_the_inputs(model):
         pytest.skip("this paradigm has no encoder")
     inputs = model.invert(torch.zeros(2, 3, 32, 32))
     assert {k: v.shape for k, v in inputs.items()} == {k: v.shape for k, v in model.draw(2, torch.Generator()).items()}
+
+
+def test_projection_gives_all_inputs_and_keeps_what_is_known(model):
+    if not isinstance(model, Projectable):
+        pytest.skip("this paradigm has an encoder")
+    inputs = pair(model)
+    known = {name: value for name, value in inputs.items() if model.candidates[name].kind is Kind.CONDITION}
+    images = model.generate(inputs).images
+    found = model.project(images, known)
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in inputs.items()}
+    assert all(torch.equal(found[name], value) for name, value in known.items())
+    assert not any(value.requires_grad for value in found.values())
+    assert all(torch.equal(found[name], value) for name, value in model.project(images, known).items())
 
 
 def test_a_generation_goes_on_from_any_of_its_states(model):

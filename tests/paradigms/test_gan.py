@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 
 from datamodules.errors import InputError
 from paradigms.contract import Kind, Path
-from paradigms.gan import GAN, Discriminator, Generator
+from paradigms.gan import DRAWS, GAN, Discriminator, Generator
 
 NETWORK = {"image_shape": (3, 16, 16), "bottleneck": 5, "width": 16, "max_width": 32}
 TRAINING = {"update_images": 4, "r1": 1.0, "r1_interval": 2, "learning_rate": 1e-2, "ema_decay": 0.9}
@@ -124,3 +124,16 @@ def test_z_is_a_prior_walked_on_the_sphere():
 def test_bad_settings_are_named(changes, message):
     with pytest.raises(InputError, match=message):
         build(**changes)
+
+
+def test_projection_comes_nearer_than_the_best_of_its_draws():
+    model = build().model
+    own = model.generate({"z": torch.randn(8, 5, generator=torch.Generator().manual_seed(1))}).images
+    drawn = model.generate(model.draw(DRAWS, torch.Generator().manual_seed(0))).images
+    best = torch.cdist(own.flatten(1), drawn.flatten(1)).amin(dim=1)
+    found = model.project(own, {})
+    assert found["z"].shape == (8, 5)
+    distances = (model.generate(found).images - own).flatten(1).norm(dim=1)
+    assert (distances < best).all()
+    assert distances.mean() < 0.5 * best.mean()
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,0 +1,166 @@
+"""Align the places of all models of a study: ``python -m analysis.align study=runs/demo``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+import wandb
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, DATA, Place, align
+from analysis.figures import save_alignment
+from analysis.interventions import generate_all, groups, record_all, split_inputs
+from analysis.prepared import centred_gram
+from analysis.sink import logged
+from analysis.subject import SMALLEST, array
+from analysis.tables import alignment_table
+from analysis.trained import Trained
+from datamodules.base import encode
+from datamodules.errors import InputError, reports_errors
+from datamodules.files import write_whole
+from paradigms.contract import GenerativeModel, Inputs, Invertible, Kind, Projectable
+
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "align")
+
+SEARCHED = 64
+"""Images whose inputs are searched for at a time."""
+
+COLUMNS_AT_ONCE = 1 << 16
+"""Of flattened values, whose inner products are added up."""
+
+
+def inputs_of(model: GenerativeModel, images: Tensor, condition: Tensor | None, what: str) -> dict[str, Tensor]:
+    """The inputs from which a model makes images close to ``images``, under a progress bar named ``what``.
+
+    Args:
+        model: The model.
+        images: (N, C, H, W) in [-1, 1].
+        condition: (N, D) that the images meet, for models that are given one; ``None`` if it is not known.
+        what: Name of the bar.
+
+    Raises:
+        InputError: The model cannot be asked for given images, or needs a condition that is not known.
+    """
+    drawn = model.draw(1, torch.Generator())
+    conditional = [name for name in drawn if model.candidates[name].kind is Kind.CONDITION]
+    if not isinstance(model, Invertible | Projectable):
+        raise InputError("it cannot be asked for the inputs of given images")
+    if conditional and condition is None:
+        raise InputError("the data set has no factors that would tell its condition of given images")
+    device = next(iter(drawn.values())).device
+    given: Inputs = {"images": images, **({name: condition for name in conditional if condition is not None})}
+    found = []
+    for piece in tqdm(split_inputs(given, SEARCHED), desc=what, leave=False):
+        known = {name: value.to(device) for name, value in piece.items()}
+        asked = known.pop("images")
+        found.append(model.invert(asked) if isinstance(model, Invertible) else model.project(asked, known))
+    return {name: torch.cat([part[name] for part in found]) for name in drawn}
+
+
+def places_of(model: GenerativeModel, inputs: Inputs, name: str, seed: int) -> Iterator[Place]:
+    """Every candidate of a model, flattened over all sampling steps, as it makes images of ``inputs``.
+
+    Args:
+        model: The model.
+        inputs: Of n images.
+        name: Of the model.
+        seed: Of its training.
+    """
+    n = len(next(iter(inputs.values())))
+    for group in groups(model, list(model.candidates), n):
+        _images, values = record_all(model, inputs, group, f"{name}: record {group[0]}…{group[-1]}")
+        for candidate, value in values.items():
+            yield place(name, seed, candidate, str(model.candidates[candidate].kind), value)
+
+
+def place(model: str, seed: int, candidate: str, kind: str, value: Tensor) -> Place:
+    """The place that holds ``value`` (n, …)."""
+    parts = value.flatten(1).split(COLUMNS_AT_ONCE, dim=1)
+    return Place(model, seed, candidate, kind, np.asarray(sum(centred_gram(array(part.float())) for part in parts)))
+
+
+def returned(images: Tensor, again: Tensor) -> float:
+    """How much of the images (N, C, H, W) comes back: ``1 − Σ (x̂ − x)² / Σ (x − x̄)²``, at most 1."""
+    x, found = array(images.flatten(1)), array(again.flatten(1))
+    return float(1 - ((found - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+
+
+def align_study(config: DictConfig, study: Path) -> None:
+    """Align the places of all trained models of a study: alignment.parquet, alignment.json and a figure.
+
+    Each model is asked for the inputs of the same real images, by its encoder or by search, and generates them again;
+    what passes through its places meanwhile is compared. The images' pixels and factors are places as well.
+
+    Args:
+        config: With ``n``, ``seed``, ``data_dir``, ``accelerator``, ``threads`` and ``wandb``.
+        study: Directory of the study.
+
+    Raises:
+        InputError: There is no trained model that can be asked, or they were trained on different data.
+    """
+    if config.n < SMALLEST:
+        raise InputError(f"n={config.n} must be at least {SMALLEST}: intervals come from halves of the images")
+    runs = sorted(file.parent for file in study.glob("cells/*/manifest.json"))
+    if not runs:
+        raise InputError(f"study={study} has no trained model (no cells/*/manifest.json): run analysis.study first")
+    places: list[Place] = []
+    again: list[dict[str, str | int | float]] = []
+    shared: Tensor | None = None
+    for run in runs:
+        trained = Trained(config, run)
+        if trained.data is None:
+            print(f"{run}: left out, it has no data")
+            continue
+        images = trained.images[: config.n]
+        known = trained.factors
+        condition = None if known is None else encode(known.values[: len(images)], known.spec)
+        if shared is None:
+            shared = images
+            of_data = {"pixels": images} if condition is None else {"pixels": images, "factors": condition}
+            data = trained.manifest["data"]
+            places += [place(data, 0, name, DATA, value) for name, value in of_data.items()]
+        elif images.shape != shared.shape or not torch.equal(images, shared):
+            raise InputError(f"study={study}: {run.name} was trained on other data than {runs[0].name}; align it apart")
+        name = run.name.removesuffix(f"-s{trained.seed}")
+        try:
+            inputs = inputs_of(trained.model, images, condition, f"{run.name}: inputs of the images")
+        except InputError as error:
+            print(f"{run}: left out, {error}")
+            continue
+        share = returned(images, generate_all(trained.model, inputs, f"{run.name}: the images again"))
+        again.append({"model": name, "seed": trained.seed, "returned": share})
+        places += places_of(trained.model, inputs, name, trained.seed)
+        print(f"{run}: {share:.0%} of the images comes back")
+    if not again or shared is None:
+        raise InputError(f"study={study} holds no model that can be asked for the inputs of given images")
+    rows = align(places, config.seed)
+    note = {"n": len(shared), "seed": config.seed, "returned": again}
+    write_whole(study / ALIGNMENT_NOTE, json.dumps(note, indent=2) + "\n")
+    write_whole(study / ALIGNMENT, rows.to_parquet(index=False))
+    picture = save_alignment(rows, study)
+    with logged(config, study, "align") as sink:
+        sink.log({"alignment": wandb.Table(dataframe=rows), f"figures/{picture.stem}": wandb.Image(str(picture))})
+    print(alignment_table(rows))
+
+
+@hydra.main(config_path=CONFIGS, config_name="align", version_base="1.3")
+@reports_errors
+def app(config: DictConfig) -> None:
+    """Align the places of all models of a study."""
+    align_study(config, Path(config.study))
+    print(f"rows: {Path(config.study) / ALIGNMENT}")
+
+
+@reports_errors
+def main() -> None:
+    """Console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
