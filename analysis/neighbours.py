@@ -6,6 +6,7 @@ as are all distances that are returned, computed from differences. So copies are
 border of a ball does so exactly.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+Gap = Callable[[Tensor, Tensor], Tensor]
+"""How far the upper bounds of some pairs, by row and column, lie above the lower ones."""
 
 TILE = 1024
 """Rows and columns of the distances held at a time."""
@@ -80,8 +84,8 @@ class _Bounds:
         errors = torch.linalg.vector_norm(centred.sub_(low), dim=1)
         return low, lengths.square(), float((errors / lengths.clamp_min(torch.finfo(torch.float32).tiny)).max())
 
-    def __call__(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-        """Lower bounds of the squared distances between some of both, and how far the upper ones lie above them."""
+    def __call__(self, rows: slice, columns: slice) -> tuple[Tensor, Gap]:
+        """Lower bounds (R, C) of the squared distances between some of both, and how far the upper ones lie above."""
         if rows.start not in self.of_x:
             self.of_x = {rows.start: self._cast(self.x[rows])}
         if columns.start not in self.of_y:
@@ -91,13 +95,16 @@ class _Bounds:
             self.of_y[columns.start] = self._cast(self.y[columns])
         a, squares_a, error_a = self.of_x[rows.start]
         b, squares_b, error_b = self.of_y[columns.start]
-        product, squares = (a @ b.T).float(), squares_a[:, None] + squares_b
         # The inner products of what was rounded off are at most its length times theirs, and 2|a||b| <= |a|² + |b|².
         tau = self.tau + error_a + error_b + error_a * error_b
-        lower, gap = torch.sub(squares, product, alpha=2), squares.mul_(2 * tau)
-        if self.dtype != torch.float32:
-            gap.add_(product.abs_(), alpha=2 * torch.finfo(self.dtype).eps)
-        return lower.sub_(gap, alpha=0.5), gap
+        low_a, low_b = (1 - tau) * squares_a[:, None], (1 - tau) * squares_b
+        if self.dtype == torch.float32:
+            lower = torch.addmm(low_b, a, b.T, alpha=-2).add_(low_a)
+            return lower, lambda i, j: 2 * tau * (squares_a[i] + squares_b[j])
+        product = (a @ b.T).float()
+        rounded = product.abs().mul_(torch.finfo(self.dtype).eps)
+        lower = product.mul_(-2).add_(low_b).add_(low_a).sub_(rounded)
+        return lower, lambda i, j: 2 * (tau * (squares_a[i] + squares_b[j]) + rounded[i, j])
 
 
 def paired_distances(x: Array, y: Array) -> Array:
@@ -116,12 +123,15 @@ def _lengths(differences: Tensor) -> Tensor:
 
 def _indexed_distances(x: Array, i: Index, y: Array, j: Index) -> Array:
     """Distances (P,) between x[i] and y[j], without holding all the differences."""
-    # So few at a time that their differences stay in the cache.
+    # So few at a time that their differences stay in the cache; and written in place, as small results that are kept
+    # among large ones that are freed would break up the heap.
     size = max(1, TILE * TILE // (4 * x.shape[1]))
     of_x, of_y = torch.from_numpy(x), torch.from_numpy(y)
-    blocks = zip(torch.from_numpy(i).split(size), torch.from_numpy(j).split(size), strict=True)
-    distances = [_lengths(of_x.index_select(0, a) - of_y.index_select(0, b)) for a, b in blocks]
-    return np.asarray(torch.cat(distances).numpy())
+    distances = torch.empty(len(i), dtype=torch.float64)
+    blocks = zip(torch.from_numpy(i).split(size), torch.from_numpy(j).split(size), distances.split(size), strict=True)
+    for a, b, part in blocks:
+        part.copy_(_lengths(of_x.index_select(0, a) - of_y.index_select(0, b)))
+    return np.asarray(distances.numpy())
 
 
 def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array | None = None) -> tuple[Array, Index]:
@@ -188,10 +198,11 @@ def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> 
     least, upper = (torch.full((m, kept), torch.inf) for _ in range(2))
     candidates = torch.zeros((m, kept), dtype=torch.int64)
 
-    def offer(rows: slice, first: int, lower: Tensor, gap: Tensor) -> None:
+    def offer(rows: slice, first: int, lower: Tensor, gap: Gap) -> None:
         scaled = lower if scale is None else lower * clipped[first : first + lower.shape[1]]
         _, place = scaled.topk(min(kept, lower.shape[1]), largest=False, sorted=False)
-        both = torch.cat([upper[rows], lower.gather(1, place) + gap.gather(1, place)], dim=1)
+        gaps = gap(torch.arange(len(lower))[:, None], place)
+        both = torch.cat([upper[rows], lower.gather(1, place) + gaps], dim=1)
         either = torch.cat([candidates[rows], place + first], dim=1)
         least[rows], place = torch.cat([least[rows], scaled.gather(1, place)], dim=1).topk(kept, largest=False)
         upper[rows], candidates[rows] = both.gather(1, place), either.gather(1, place)
@@ -204,12 +215,13 @@ def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> 
             lower[here, itself[here]] = torch.inf
         offer(rows, columns.start, lower, gap)
         if half and rows != columns:
-            offer(columns, rows.start, lower.T.contiguous(), gap.T)
+            offer(columns, rows.start, lower.T.contiguous(), lambda i, j: gap(j, i))
 
     # Where products take long, the tiles on and above the diagonal tell everything. Elsewhere it is choosing that takes
     # long, and least from few long rows.
-    half = bounds.x is bounds.y and bounds.x.shape[1] >= WIDE
-    tall, broad = (TILE, TILE) if half else (max(1, TILE // 4), 4 * TILE)
+    wide = bounds.x.shape[1] >= WIDE
+    half = wide and bounds.x is bounds.y
+    tall, broad = (TILE, TILE) if wide else (max(1, TILE // 4), 4 * TILE)
     for rows in tiles(m, size=tall):
         for columns in tiles(n, rows.start if half else 0, broad):
             look(rows, columns)
@@ -271,8 +283,8 @@ def within(points: Array, queries: Array, *radii: Array) -> list[tuple[Index, In
     return counts
 
 
-def _told(lower: Tensor, gap: Tensor, limit: Tensor) -> tuple[Index, Index, NDArray[np.bool_], Index]:
+def _told(lower: Tensor, gap: Gap, limit: Tensor) -> tuple[Index, Index, NDArray[np.bool_], Index]:
     """Rows and columns of the pairs that may be within a limit, whether they surely are, and where it is open."""
     i, j = torch.nonzero(lower <= limit, as_tuple=True)
-    inside = (lower[i, j] + gap[i, j] < limit[i, j]).numpy()
+    inside = (lower[i, j] + gap(i, j) < limit[i, j]).numpy()
     return i.numpy(), j.numpy(), inside, np.flatnonzero(~inside)
