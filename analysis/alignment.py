@@ -216,9 +216,13 @@ def told(rows: pd.DataFrame) -> pd.DataFrame:
         key in chosen or {kinds[key[:2]], kinds[key[2:]]} <= INPUTS
         for key in between[keys].itertuples(index=False, name=None)
     ]
-    ends = [between.loc[keep, name].map(order) for name in ("model", "other_model")]
-    ranks = pd.DataFrame(dict(enumerate(ends))).sort_values([0, 1], kind="stable")
-    return between.loc[ranks.index].reset_index(drop=True)
+    return (
+        between[keep]
+        .assign(first=first, second=second)
+        .sort_values(["first", "second"], kind="stable")
+        .drop(columns=["first", "second"])
+        .reset_index(drop=True)
+    )
 
 
 @dataclass(frozen=True)
