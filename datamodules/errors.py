@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 P = ParamSpec("P")
 
@@ -54,5 +54,13 @@ def _told(error: Exception) -> str:
         return str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: give one of {', '.join(error.options)}, or write configs/{group}/{name}.yaml"
+        # Hydra's own groups are no directories of ours.
+        written = "" if group.startswith("hydra/") else f", or write configs/{group}/{name}.yaml"
+        return f"{group}={name}: give one of {', '.join(error.options)}{written}"
+    cause = error.__cause__
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        # Hydra would have it added as +name, which no code of ours would read.
+        near = [str(name) for name in cause.parent_node or () if not str(name).startswith(("_", "hydra"))]
+        known = f"give one of {', '.join(near)}" if near else "it has no settings of its own"
+        return f"{cause.full_key}: there is no such setting here: {known}"
     return str(error)

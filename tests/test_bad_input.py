@@ -42,6 +42,13 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
     ("arguments", "told"),
     [
         (["paradigm=nothing"], ["paradigm=nothing: give one of diffusion, gan, vae", "configs/paradigm/nothing.yaml"]),
+        (
+            ["paradigm=vae", "paradigm.betta=3"],
+            ["paradigm.betta: there is no such setting here", "beta, pixel_variance"],
+        ),
+        (["sed=3"], ["sed: there is no such setting here: give one of paradigm", "seed"]),
+        (["seed.first=3"], ["seed.first: there is no such setting here: it has no settings"]),
+        (["hydra/launcher=cloud"], ["hydra/launcher=cloud: give one of basic"]),
         (["data=nothing"], ["data=nothing: give one of fashion_mnist, image_folder, shapes"]),
         (["paradigm=gan", "bottleneck=0"], ["bottleneck=0", "at least 1"]),
         (["paradigm=diffusion", "bottleneck=0"], ["bottleneck=0", "multiple of 16"]),
