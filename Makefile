@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print the verdicts (20 minutes on two cores)
+demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print the verdicts (12 minutes on two cores)
 	$(BIN)/python -m analysis.study study=demo
 
 test: $(STAMP)  ## Run every fast test

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from datamodules.base import Batch, steps_of
+from datamodules.budget import Batch, steps_of
 from datamodules.errors import InputError
 
 

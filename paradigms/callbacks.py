@@ -9,7 +9,8 @@ import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from datamodules.base import Batch, to_float
+from datamodules.base import to_float
+from datamodules.budget import Batch
 from datamodules.pictures import save_grid
 from paradigms.base import Paradigm
 from paradigms.contract import Invertible

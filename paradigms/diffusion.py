@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from datamodules.base import Batch, Factor, encode
+from datamodules.base import Factor, encode
+from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Descent
 from paradigms.denoiser import CONDITIONS_KEPT, Denoiser

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
-from datamodules.base import Batch
+from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
 from paradigms.contract import Inputs, Kind

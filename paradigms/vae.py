@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from datamodules.base import Batch
+from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Descent
 from paradigms.contract import Inputs, Kind

@@ -20,7 +20,8 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from datamodules.base import STEPS_AT_ONCE, Batch, ImageDataModule, steps_of
+from datamodules.base import ImageDataModule
+from datamodules.budget import STEPS_AT_ONCE, Batch, steps_of
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import FLOP_STEPS, Account

@@ -11,19 +11,8 @@ from hydra.utils import instantiate
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.base import (
-    STEPS_AT_ONCE,
-    BudgetSampler,
-    Factor,
-    FactorKind,
-    ImageDataModule,
-    Images,
-    InMemoryDataset,
-    Role,
-    encode,
-    steps_of,
-    to_float,
-)
+from datamodules.base import Factor, FactorKind, ImageDataModule, Images, InMemoryDataset, Role, encode, to_float
+from datamodules.budget import STEPS_AT_ONCE, BudgetSampler, steps_of
 from datamodules.errors import InputError, reports_errors
 
 BUDGET = {"batch_size": 4, "budget_images": 20, "epoch_images": 8}

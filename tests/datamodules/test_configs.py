@@ -7,7 +7,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from datamodules.base import FactorKind, ImageDataModule, encode, steps_of
+from datamodules.base import FactorKind, ImageDataModule, encode
+from datamodules.budget import steps_of
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "data").glob("*.yaml"))
 SMALL = {"shapes": {"num_images": 100}}

@@ -64,7 +64,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradig
 
 
 def test_a_run_that_is_killed_between_batches_of_several_steps_resumes_to_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules.base.STEPS_AT_ONCE", 3)
+    monkeypatch.setattr("datamodules.budget.STEPS_AT_ONCE", 3)
     # Epochs of 8 steps: two batches of 3 and one of 2.
     config = configured(tmp_path, "vae", "budget.batch_size=8")
     train(config, tmp_path / "whole")
@@ -102,7 +102,7 @@ def test_the_step_size_falls_to_0_at_the_last_step_also_of_a_shorter_epoch(tmp_p
 def test_how_many_steps_lightning_is_handed_at_once_changes_no_number(tmp_path, monkeypatch, paradigm):
     weights = []
     for steps in (1, 3, 8):
-        monkeypatch.setattr("datamodules.base.STEPS_AT_ONCE", steps)
+        monkeypatch.setattr("datamodules.budget.STEPS_AT_ONCE", steps)
         run = tmp_path / str(steps)
         train(configured(tmp_path, paradigm, "budget.batch_size=16", "budget.checkpoint_images=80"), run)
         weights.append(load_file(run / "weights.safetensors"))

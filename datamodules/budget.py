@@ -1,0 +1,74 @@
+"""Which images training sees, and in which order, until its budget is spent."""
+
+import math
+from collections.abc import Iterator
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+class Batch(TypedDict):
+    """What a data loader yields: images (B, C, H, W) in [-1, 1], factors (B, K) and captions."""
+
+    image: Tensor
+    factors: Tensor
+    caption: list[str]
+
+
+STEPS_AT_ONCE = 8
+"""Training steps whose images make up a batch: what is done around each batch would take up to a tenth of a step."""
+
+
+def steps_of(batch: Batch, size: int) -> Iterator[Batch]:
+    """The parts of a batch, of ``size`` images each, but for a shorter last one."""
+    pairs = zip(batch["image"].split(size), batch["factors"].split(size), strict=True)
+    for i, (image, factors) in enumerate(pairs):
+        yield {"image": image, "factors": factors, "caption": batch["caption"][i * size : (i + 1) * size]}
+
+
+class BudgetSampler(Sampler[Tensor]):
+    """Index batches of an endless, seeded, reshuffled stream over ``size`` images, cut off after ``budget`` images.
+
+    A batch holds the images of :data:`STEPS_AT_ONCE` steps of ``batch_size`` images; the last of an epoch may hold
+    fewer. The stream is cut into equally long *epochs* of about ``epoch_images`` images, after each of which a
+    checkpoint can be written.
+    Which images an epoch holds depends on its number and the seed alone, so a resumed run sees the same ones.
+    """
+
+    def __init__(self, size: int, batch_size: int, budget: int, epoch_images: int, seed: int) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.total = math.ceil(budget / batch_size)
+        self.per_epoch = math.ceil(self.total / math.ceil(self.total / max(1, epoch_images // batch_size)))
+        self.epoch = 0
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs until the budget is spent."""
+        return math.ceil(self.total / self.per_epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self._steps / STEPS_AT_ONCE)
+
+    @property
+    def _steps(self) -> int:
+        """Of this epoch."""
+        return max(0, min(self.per_epoch, self.total - self.epoch * self.per_epoch))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        first = self.epoch * self.per_epoch * self.batch_size
+        remaining = self._steps * self.batch_size
+        stream: list[Tensor] = []
+        while remaining > 0:
+            shuffle, offset = divmod(first, self.size)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + shuffle)
+            part = torch.randperm(self.size, generator=generator)[offset : offset + remaining]
+            stream.append(part)
+            first, remaining = first + len(part), remaining - len(part)
+        if stream:
+            yield from torch.split(torch.cat(stream), STEPS_AT_ONCE * self.batch_size)
