@@ -108,10 +108,10 @@ class Subject:
         inputs: Inputs of n images, whose candidates are replaced one at a time.
         independent: Pairs for the inputs.
         inside: Pairs for what lies inside the model; ``None`` if none are valid.
-        cross_fades: Halfway mixtures of unrelated real images: the null of realism.
         held_out: How many of the first images are none of those that others are held against.
-        best: The model at its best: reconstructions of those where there is an encoder, else samples. Of other images
-            they would be at an advantage, as a sample has no image of its own among the real ones.
+        cross_fades: Halfway mixtures of two of those each: the null of realism.
+        best: The model at its best: reconstructions of those where there is an encoder, else samples. Both would be at
+            an advantage if they were of other images, as a sample has no image of its own among the real ones.
 
     Raises:
         ValueError: An argument is out of range; the message names it.
@@ -138,8 +138,8 @@ class Subject:
         self.independent, self.inside = draw_pairs(model, n, generator)
         self.recorded = model.draw(n, generator)
         many = max(n, REFERENCES)
-        self.cross_fades = cross_fades(images, 2 * many, generator)
         self.held_out = min(many, len(images) // 2)
+        self.cross_fades = cross_fades(images[: self.held_out], 2 * many, generator)
         device = next(iter(self.inputs.values())).device
         best = (
             model.invert(images[: self.held_out].to(device))
