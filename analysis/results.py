@@ -32,6 +32,9 @@ NOTES = MappingProxyType({MEASURED_ROWS: "measurement.json", INJECTION_ROWS: "in
 MODEL = "model"
 """The candidate of a row that is about the whole model."""
 
+CAUTIONS = ("vacuous", "breaks", "holes", "apart")
+"""Statuses that say how a verdict is to be taken."""
+
 SUMMARY = ("strictness", "strictness_layers", "breadth")
 """Estimators of the rows about a whole model."""
 
@@ -212,7 +215,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per (paradigm, data, bottleneck, candidate, property) that at least two trainings have a score for, with
-        the columns paradigm, data, bottleneck, candidate, property, trainings, score, ci_low, ci_high, verdict.
+        the columns paradigm, data, bottleneck, candidate, property, trainings, score, ci_low, ci_high, status, verdict.
+        ``trainings`` is how many have one; ``status`` is what most of those with a caution say, as ``vacuous``.
     """
     keys = ["paradigm", "data", "bottleneck", "candidate", "property"]
     found = []
@@ -227,14 +231,16 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         low, high = hierarchical(list(replicates), 0)
         score = float(scores.mean())
         judged = verdict(score, low, high)
+        cautions = own.loc[own["status"].isin(CAUTIONS), "status"]
         # What a guard contradicted in one training is not present in all.
-        if judged == "V" and own["status"].isin(("holes", "apart")).any():
+        if judged == "V" and cautions.isin(("holes", "apart")).any():
             judged = "~"
         if (own["verdict"] == "X").all():
             judged = "X"
         numbers = {"trainings": own["seed"].nunique(), "score": score, "ci_low": low, "ci_high": high}
-        found.append(dict(zip(keys, key, strict=True)) | numbers | {"verdict": judged})
-    return pd.DataFrame(found, columns=[*keys, "trainings", "score", "ci_low", "ci_high", "verdict"])
+        status = "ok" if cautions.empty else cautions.mode().iloc[0]
+        found.append(dict(zip(keys, key, strict=True)) | numbers | {"status": status, "verdict": judged})
+    return pd.DataFrame(found, columns=[*keys, "trainings", "score", "ci_low", "ci_high", "status", "verdict"])
 
 
 def first_space(rows: pd.DataFrame) -> pd.DataFrame:

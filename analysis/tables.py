@@ -27,18 +27,14 @@ def verdict_table(rows: pd.DataFrame) -> str:
     blocks.sort(key=lambda block: (block[0][2:], len(block[1])))
     for (cell, paradigm, bottleneck, seed), block in blocks:
         title = paradigm if cell == paradigm else f"{paradigm} ({cell})"
-        lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", _line("candidate", PROPERTIES)]
-        for candidate, own in block.groupby("candidate", sort=False):
-            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
-            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
-        lines.append("")
+        lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", *_block(block), ""]
     for (paradigm, data, bottleneck), block in over_seeds(rows).groupby(["paradigm", "data", "bottleneck"], sort=False):
         trainings = block["trainings"].max()
-        lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings"]
-        lines.append(_line("candidate", PROPERTIES))
-        for candidate, own in block.groupby("candidate", sort=False):
-            entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
-            lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
+        lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings", *_block(block)]
+        fewer = block[block["trainings"] < trainings]
+        for (prop, count), own in fewer.groupby(["property", "trainings"], sort=False):
+            told = f"  {prop} over {count} trainings only, the others n/a: {', '.join(own['candidate'])}"
+            lines += textwrap.wrap(told, 100, subsequent_indent="    ")
         lines.append("")
     lines += [
         f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g}, or X? no better than chance",
@@ -102,12 +98,21 @@ def _number(row: Mapping[Any, Any]) -> str:
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
+def _block(table: pd.DataFrame) -> list[str]:
+    """A candidate a line."""
+    lines = [_line("candidate", PROPERTIES)]
+    for candidate, own in table.groupby("candidate", sort=False):
+        entries = {row.property: _entry(row) for row in own.itertuples(index=False)}
+        lines.append(_line(str(candidate), [entries.get(name, "") for name in PROPERTIES]))
+    return lines
+
+
 def _line(first: str, entries: tuple[str, ...] | list[str]) -> str:
     return "".join([f"  {first:<14.13}", *(f"{entry:<21}" for entry in entries)]).rstrip()
 
 
 def _entry(row: object) -> str:
-    letter, status = getattr(row, "verdict"), getattr(row, "status", "ok")  # noqa: B009
+    letter, status = getattr(row, "verdict"), getattr(row, "status")  # noqa: B009
     if letter == "n/a":
         return "n/a"
     score, low, high = (getattr(row, name) for name in ("score", "ci_low", "ci_high"))

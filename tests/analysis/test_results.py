@@ -85,3 +85,25 @@ def test_several_trainings_are_judged_together(tmp_path: Path, add_cell: Callabl
     assert first.ci_high - first.ci_low > (own.score.max() - own.score.min()) / 2
     assert "gan on shapes, bottleneck 64: over 3 trainings" in verdict_table(rows)
     assert over_seeds(rows.query("seed == 0")).empty
+
+
+def test_cautions_and_missing_trainings_show_in_the_verdict_over_trainings(
+    tmp_path: Path, add_cell: Callable[..., None]
+) -> None:
+    for seed in range(3):
+        add_cell(tmp_path / "cells" / f"gan-s{seed}", "gan", seed=seed, images=8)
+    rows = read_rows(tmp_path)
+    density = rows["headline"] & (rows["property"] == "density")
+    z = density & (rows["candidate"] == "z")
+    rows.loc[z, ["score", "ci_low", "ci_high", "verdict"]] = [0.9, 0.85, 0.95, "V"]
+    rows.loc[z & (rows["seed"] > 0), "status"] = "vacuous"
+    lost = density & (rows["candidate"] == "stage.0") & (rows["seed"] == 2)
+    rows.loc[lost, ["score", "verdict", "status"]] = [float("nan"), "n/a", "n/a"]
+    together = over_seeds(rows).query("property == 'density'").set_index("candidate")
+    assert together.loc["z", ["verdict", "status"]].tolist() == ["V", "vacuous"]
+    assert together["trainings"].to_dict() == dict.fromkeys(together.index, 3) | {"stage.0": 2}
+    table = verdict_table(rows)
+    assert "V* 0.90" in table.split("over 3 trainings")[1]
+    assert "density over 2 trainings only, the others n/a: stage.0" in table
+    rows.loc[z & (rows["seed"] == 0), "status"] = "holes"
+    assert over_seeds(rows).query("property == 'density'").set_index("candidate").loc["z", "verdict"] == "~"
