@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import wandb
 from omegaconf import DictConfig
+from safetensors import safe_open
+from safetensors.numpy import save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,10 +24,13 @@ from analysis.tables import alignment_table
 from analysis.trained import Trained
 from datamodules.base import encode
 from datamodules.errors import InputError, reports_errors
-from datamodules.files import write_whole
+from datamodules.files import readable, write_whole
 from paradigms.contract import GenerativeModel, Inputs, Invertible, Kind, Projectable
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "align")
+
+PLACES = "places.safetensors"
+"""In a run directory: what its places hold of the images, as Gram matrices."""
 
 SEARCHED = 64
 """Images whose inputs are searched for at a time."""
@@ -34,31 +39,40 @@ COLUMNS_AT_ONCE = 1 << 16
 """Of flattened values, whose inner products are added up."""
 
 
+def refusal(model: GenerativeModel, condition: Tensor | None) -> str:
+    """Why a model cannot be asked for the inputs of given images; empty if it can."""
+    if not isinstance(model, Invertible | Projectable):
+        return "it cannot be asked for the inputs of given images"
+    if condition is None and _conditions(model):
+        return "the data set has no factors that would tell its condition of given images"
+    return ""
+
+
+def _conditions(model: GenerativeModel) -> list[str]:
+    """The inputs that the images are given by."""
+    return [name for name in model.draw(1, torch.Generator()) if model.candidates[name].kind is Kind.CONDITION]
+
+
 def inputs_of(model: GenerativeModel, images: Tensor, condition: Tensor | None, what: str) -> dict[str, Tensor]:
     """The inputs from which a model makes images close to ``images``, under a progress bar named ``what``.
 
     Args:
-        model: The model.
+        model: One that has no :func:`refusal`.
         images: (N, C, H, W) in [-1, 1].
         condition: (N, D) that the images meet, for models that are given one; ``None`` if it is not known.
         what: Name of the bar.
-
-    Raises:
-        InputError: The model cannot be asked for given images, or needs a condition that is not known.
     """
     drawn = model.draw(1, torch.Generator())
-    conditional = [name for name in drawn if model.candidates[name].kind is Kind.CONDITION]
-    if not isinstance(model, Invertible | Projectable):
-        raise InputError("it cannot be asked for the inputs of given images")
-    if conditional and condition is None:
-        raise InputError("the data set has no factors that would tell its condition of given images")
     device = next(iter(drawn.values())).device
-    given: Inputs = {"images": images, **({name: condition for name in conditional if condition is not None})}
+    given = {"images": images} | {name: condition for name in _conditions(model) if condition is not None}
     found = []
     for piece in tqdm(split_inputs(given, SEARCHED), desc=what, leave=False):
         known = {name: value.to(device) for name, value in piece.items()}
         asked = known.pop("images")
-        found.append(model.invert(asked) if isinstance(model, Invertible) else model.project(asked, known))
+        if isinstance(model, Invertible):
+            found.append(model.invert(asked))
+        elif isinstance(model, Projectable):
+            found.append(model.project(asked, known))
     return {name: torch.cat([part[name] for part in found]) for name in drawn}
 
 
@@ -88,6 +102,30 @@ def returned(images: Tensor, again: Tensor) -> float:
     """How much of the images (N, C, H, W) comes back: ``1 − Σ (x̂ − x)² / Σ (x − x̄)²``, at most 1."""
     x, found = array(images.flatten(1)), array(again.flatten(1))
     return float(1 - ((found - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+
+
+def asked(trained: Trained, run: Path, images: Tensor, condition: Tensor | None) -> tuple[float, list[Place]]:
+    """How much of the images (N, C, H, W) comes back from a model, and its places.
+
+    They are kept in the run directory, so that an interrupted alignment goes on and a later one is quick.
+
+    Raises:
+        InputError: What was kept is damaged.
+    """
+    file, of = run / PLACES, {"n": len(images), "weights": trained.manifest["hashes"]["weights.safetensors"]}
+    name = run.name.removesuffix(f"-s{trained.seed}")
+    if file.exists():
+        with readable(file, "remove it and run the same command again"), safe_open(file, "np") as kept:
+            note = json.loads(kept.metadata()["note"])
+            if note["of"] == of:
+                kinds = note["kinds"].items()
+                return note["returned"], [Place(name, trained.seed, c, kind, kept.get_tensor(c)) for c, kind in kinds]
+    inputs = inputs_of(trained.model, images, condition, f"{run.name}: inputs of the images")
+    share = returned(images, generate_all(trained.model, inputs, f"{run.name}: the images again"))
+    places = list(places_of(trained.model, inputs, name, trained.seed))
+    note = {"of": of, "returned": share, "kinds": {place.candidate: place.kind for place in places}}
+    write_whole(file, save({place.candidate: place.gram for place in places}, {"note": json.dumps(note)}))
+    return share, places
 
 
 def align_study(config: DictConfig, study: Path) -> None:
@@ -126,15 +164,12 @@ def align_study(config: DictConfig, study: Path) -> None:
             places += [place(data, 0, name, DATA, value) for name, value in of_data.items()]
         elif images.shape != shared.shape or not torch.equal(images, shared):
             raise InputError(f"study={study}: {run.name} was trained on other data than {runs[0].name}; align it apart")
-        name = run.name.removesuffix(f"-s{trained.seed}")
-        try:
-            inputs = inputs_of(trained.model, images, condition, f"{run.name}: inputs of the images")
-        except InputError as error:
-            print(f"{run}: left out, {error}")
+        if reason := refusal(trained.model, condition):
+            print(f"{run}: left out, {reason}")
             continue
-        share = returned(images, generate_all(trained.model, inputs, f"{run.name}: the images again"))
-        again.append({"model": name, "seed": trained.seed, "returned": share})
-        places += places_of(trained.model, inputs, name, trained.seed)
+        share, own = asked(trained, run, images, condition)
+        again.append({"model": own[0].model, "seed": trained.seed, "returned": share})
+        places += own
         print(f"{run}: {share:.0%} of the images comes back")
     if not again or shared is None:
         raise InputError(f"study={study} holds no model that can be asked for the inputs of given images")

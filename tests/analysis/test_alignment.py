@@ -6,7 +6,7 @@ import pytest
 import torch
 from planted import PLACES, SIZE, Ghosts, Planted, render
 
-from analysis.align import inputs_of, place, places_of, returned
+from analysis.align import inputs_of, place, places_of, refusal, returned
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, Place, align, over_trainings, read_alignment, told
 from analysis.calibration import permutations
 from analysis.prepared import CKA, MutualKNN, centred_gram
@@ -174,9 +174,9 @@ def test_what_does_not_come_back_counts():
     assert returned(images, Ghosts().generate(inputs).images) > 0.9
 
 
-def test_a_model_that_cannot_be_asked_is_told_so():
-    with pytest.raises(InputError, match="cannot be asked"):
-        inputs_of(Planted(), render(PLACES), None, "inputs")
+def test_a_model_that_cannot_be_asked_says_why():
+    assert "cannot be asked" in refusal(Planted(), None)
+    assert refusal(Encoder(), None) == ""
 
 
 def test_damaged_files_are_named(tmp_path):

@@ -104,14 +104,26 @@ def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(study,
     assert len(rows) == 42
     (note,) = json.loads((copy / "alignment.json").read_text())["returned"]
     assert note["model"] == "vae-shapes-b16"
-    before = rows
-    assert run(directory, "analysis.align", f"study={copy}", "n=24", "threads=1").returncode == 0
-    pd.testing.assert_frame_equal(pd.read_parquet(copy / "alignment.parquet"), before)
+    kept = next(copy.glob("cells/*/places.safetensors"))
+    for places_are_kept in (True, False):
+        before = kept.stat().st_mtime_ns
+        if not places_are_kept:
+            kept.unlink()
+        assert run(directory, "analysis.align", f"study={copy}", "n=24", "threads=1").returncode == 0
+        assert (kept.stat().st_mtime_ns == before) == places_are_kept
+        pd.testing.assert_frame_equal(pd.read_parquet(copy / "alignment.parquet"), rows)
+    # Other images are asked for anew.
+    assert run(directory, "analysis.align", f"study={copy}", "n=26", "threads=1").returncode == 0
+    assert (pd.read_parquet(copy / "alignment.parquet")["n"] == 26).all()
+    kept.write_bytes(b"no places")
+    damaged = run(directory, "analysis.align", f"study={copy}", "n=26", "threads=1")
+    assert damaged.returncode == 2
+    assert f"file={kept} cannot be read: remove it" in damaged.stderr
     assert run(directory, "analysis.report", f"study={copy}").returncode == 0
     page = (copy / "report" / "index.html").read_text()
     assert '<section id="alignment">' in page
     assert "<code>factors</code> and <code>mu</code>" in page
-    log, _again = copy.glob("wandb/offline-run-*/*.wandb")
+    log = next(copy.glob("wandb/offline-run-*/*.wandb"))
     _run, history, _summary = read_run(log)
     assert {"alignment/nrows", "figures/alignment/path"} <= history.keys()
 
