@@ -1,5 +1,6 @@
 """Align the places of all models of a study: ``python -m analysis.align study=runs/demo``."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def refusal(model: GenerativeModel, condition: Tensor | None) -> str:
 
 
 def _conditions(model: GenerativeModel) -> list[str]:
-    """The inputs that the images are given by."""
+    """Names of the inputs that are given and not found."""
     return [name for name in model.draw(1, torch.Generator()) if model.candidates[name].kind is Kind.CONDITION]
 
 
@@ -104,28 +105,43 @@ def returned(images: Tensor, again: Tensor) -> float:
     return float(1 - ((found - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
 
 
-def asked(trained: Trained, run: Path, images: Tensor, condition: Tensor | None) -> tuple[float, list[Place]]:
-    """How much of the images (N, C, H, W) comes back from a model, and its places.
+def length(model: GenerativeModel, inputs: Inputs) -> float:
+    """How long what was found is beside what the model draws: root mean square of all inputs but the condition."""
+    given, n = _conditions(model), len(next(iter(inputs.values())))
+    drawn = model.draw(n, torch.Generator().manual_seed(0))
+    found, expected = (
+        torch.cat([x.flatten(1) for k, x in part.items() if k not in given], 1) for part in (inputs, drawn)
+    )
+    return float((found.square().mean() / expected.square().mean()).sqrt())
+
+
+def asked(
+    trained: Trained, run: Path, images: Tensor, condition: Tensor | None
+) -> tuple[dict[str, float], list[Place]]:
+    """How a model answers to images (N, C, H, W), ``returned`` and ``length``, and its places.
 
     They are kept in the run directory, so that an interrupted alignment goes on and a later one is quick.
 
     Raises:
         InputError: What was kept is damaged.
     """
-    file, of = run / PLACES, {"n": len(images), "weights": trained.manifest["hashes"]["weights.safetensors"]}
+    file, parts = run / PLACES, [array(x).tobytes() for x in (images, condition) if x is not None]
+    files = [(run / name).read_bytes() for name in ("config.yaml", "weights.safetensors")]
+    of = hashlib.sha256(b"".join([*parts, *files])).hexdigest()
     name = run.name.removesuffix(f"-s{trained.seed}")
     if file.exists():
         with readable(file, "remove it and run the same command again"), safe_open(file, "np") as kept:
             note = json.loads(kept.metadata()["note"])
             if note["of"] == of:
                 kinds = note["kinds"].items()
-                return note["returned"], [Place(name, trained.seed, c, kind, kept.get_tensor(c)) for c, kind in kinds]
+                return note["answer"], [Place(name, trained.seed, c, kind, kept.get_tensor(c)) for c, kind in kinds]
     inputs = inputs_of(trained.model, images, condition, f"{run.name}: inputs of the images")
-    share = returned(images, generate_all(trained.model, inputs, f"{run.name}: the images again"))
+    again = generate_all(trained.model, inputs, f"{run.name}: the images again")
+    answer = {"returned": returned(images, again), "length": length(trained.model, inputs)}
     places = list(places_of(trained.model, inputs, name, trained.seed))
-    note = {"of": of, "returned": share, "kinds": {place.candidate: place.kind for place in places}}
+    note = {"of": of, "answer": answer, "kinds": {place.candidate: place.kind for place in places}}
     write_whole(file, save({place.candidate: place.gram for place in places}, {"note": json.dumps(note)}))
-    return share, places
+    return answer, places
 
 
 def align_study(config: DictConfig, study: Path) -> None:
@@ -163,18 +179,22 @@ def align_study(config: DictConfig, study: Path) -> None:
             data = trained.manifest["data"]
             places += [place(data, 0, name, DATA, value) for name, value in of_data.items()]
         elif images.shape != shared.shape or not torch.equal(images, shared):
-            raise InputError(f"study={study}: {run.name} was trained on other data than {runs[0].name}; align it apart")
+            raise InputError(
+                f"study={study}: {run.name} has other test images than {runs[0].name}: move its cell to another study"
+            )
         if reason := refusal(trained.model, condition):
             print(f"{run}: left out, {reason}")
             continue
-        share, own = asked(trained, run, images, condition)
-        again.append({"model": own[0].model, "seed": trained.seed, "returned": share})
+        answer, own = asked(trained, run, images, condition)
+        again.append({"model": own[0].model, "seed": trained.seed, **answer})
         places += own
-        print(f"{run}: {share:.0%} of the images comes back")
+        print(
+            f"{run}: {answer['returned']:.0%} of the images comes back, inputs {answer['length']:.2f} as long as drawn"
+        )
     if not again or shared is None:
         raise InputError(f"study={study} holds no model that can be asked for the inputs of given images")
     rows = align(places, config.seed)
-    note = {"n": len(shared), "seed": config.seed, "returned": again}
+    note = {"n": len(shared), "seed": config.seed, "answers": again}
     write_whole(study / ALIGNMENT_NOTE, json.dumps(note, indent=2) + "\n")
     write_whole(study / ALIGNMENT, rows.to_parquet(index=False))
     picture = save_alignment(rows, study)

@@ -37,7 +37,7 @@ INPUTS = {DATA, Kind.PRIOR, Kind.CODE, Kind.NOISE, Kind.CONDITION}
 """Kinds of what a model starts from, or is given."""
 
 ALIGNMENT, ALIGNMENT_NOTE, ALIGNMENT_PICTURE = "alignment.parquet", "alignment.json", "alignment.png"
-"""In the directory of a study: the rows, how much of the images came back from each model, and the matrix of places."""
+"""In the directory of a study: the rows, how the models answered, and the matrix of places."""
 
 AGAIN = "remove it and run python -m analysis.align again"
 
@@ -105,14 +105,14 @@ def align(places: Sequence[Place], seed: int) -> pd.DataFrame:
         One row per estimator and unordered pair, with the columns :data:`ALIGNMENT_COLUMNS`.
 
     Raises:
-        ValueError: Fewer than two places, or Gram matrices that are not finite or not of one size above 10.
+        ValueError: Fewer than two places, or Gram matrices that are not finite or not of one size above 11.
     """
     if len(places) < 2:
         raise ValueError(f"places must be at least two, not {len(places)}")
     n = len(places[0].gram)
     for place in places:
         name = f"gram of {place.model} {place.candidate}"
-        check_features(name, place.gram, NEIGHBOURS + 1, n)
+        check_features(name, place.gram, NEIGHBOURS + 2, n)
         if len(place.gram) != n:
             raise ValueError(f"{name} must be ({n}, {n}), as that of the first place, not {place.gram.shape}")
     rows = []
@@ -194,7 +194,7 @@ def place_kinds(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def told(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every two models what a table has room for: all pairs of inputs, and the most alike pair by either measure.
+    """Of every two models what a table has room for: all pairs of inputs, and the most alike other pair.
 
     Args:
         rows: As :func:`align` gives them.
@@ -209,13 +209,14 @@ def told(rows: pd.DataFrame) -> pd.DataFrame:
     first, second = means["model"].map(order), means["other_model"].map(order)
     # Neighbouring layers of one network are alike, which says nothing.
     between = means[(first < second) | ((first == second) & (means["candidate"] == means["other_candidate"]))]
-    best = between.loc[between.groupby(["model", "other_model", "estimator"], sort=False)["score"].idxmax()]
     keys = ["model", "candidate", "other_model", "other_candidate"]
-    chosen = set(best[keys].itertuples(index=False, name=None))
-    keep = [
-        key in chosen or {kinds[key[:2]], kinds[key[2:]]} <= INPUTS
-        for key in between[keys].itertuples(index=False, name=None)
-    ]
+    named = between[keys].itertuples(index=False, name=None)
+    of_inputs = np.array([{kinds[key[:2]], kinds[key[2:]]} <= INPUTS for key in named], dtype=bool)
+    # Inputs are shown anyway, and some are the same by construction, such as factors and a condition.
+    others = between[~of_inputs]
+    best = others.loc[others.groupby(["model", "other_model", "estimator"], sort=False)["score"].idxmax(), keys]
+    chosen = set(best.itertuples(index=False, name=None))
+    keep = of_inputs | [key in chosen for key in between[keys].itertuples(index=False, name=None)]
     return (
         between[keep]
         .assign(first=first, second=second)
@@ -231,12 +232,13 @@ class Aligned:
 
     Attributes:
         rows: As :func:`align` gives them.
-        returned: ``model``, ``seed`` and how much of the images came back, ``returned``, of each training.
+        answers: Of each training ``model``, ``seed``, how much of the images came back, ``returned``, and how long its
+            inputs are beside drawn ones, ``length``.
         picture: Of all pairs of places.
     """
 
     rows: pd.DataFrame
-    returned: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
     picture: Path
 
 
@@ -252,5 +254,5 @@ def read_alignment(study: Path) -> Aligned | None:
     with readable(file, AGAIN):
         rows = pd.read_parquet(file)[list(ALIGNMENT_COLUMNS)]
     with readable(note, AGAIN):
-        returned = json.loads(note.read_text())["returned"]
-    return Aligned(rows, returned, study / ALIGNMENT_PICTURE)
+        answers = json.loads(note.read_text())["answers"]
+    return Aligned(rows, answers, study / ALIGNMENT_PICTURE)

@@ -237,7 +237,7 @@ def aligned(rows: pd.DataFrame) -> Figure:
     side = CELL * len(names) + 2.2
     figure = Figure((side + 1.6, side), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(matrix, vmin=0, vmax=1, cmap="Greys")
+    shown = axes.imshow(matrix, vmin=0, vmax=1, cmap=mpl.colormaps["Greys"].with_extremes(bad="lightblue"))
     figure.colorbar(shown, ax=axes, shrink=0.5, label="0 as by chance, 1 the same arrangement")
     models = [model for model, _candidate in names]
     borders = [i for i in range(1, len(models)) if models[i] != models[i - 1]]

@@ -131,7 +131,7 @@ def _alignment(aligned: Aligned, album: Album) -> dict[str, Any]:
         "picture": album.add(aligned.picture),
         "estimators": list(dict.fromkeys(shown["estimator"])),
         "lines": lines,
-        "returned": aligned.returned,
+        "answers": aligned.answers,
     }
 
 

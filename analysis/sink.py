@@ -16,8 +16,8 @@ def logged(config: DictConfig, run: Path, job_type: str) -> Iterator[wandb.Run]:
 
     Args:
         config: Kept with it; ``wandb.mode``, ``wandb.project`` and ``wandb.group`` say where it goes.
-        run: Run directory of a training.
-        job_type: ``measure`` or ``inject``.
+        run: Run directory of a training, or directory of a study.
+        job_type: ``measure``, ``inject`` or ``align``.
     """
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
     with wandb.init(

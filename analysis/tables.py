@@ -70,11 +70,14 @@ def alignment_table(rows: pd.DataFrame) -> str:
     """
     n, shown = rows["n"].iloc[0], told(rows)
     names = list(dict.fromkeys(shown["estimator"]))
-    lines = [f"alignment on {n} images: 0 as by chance, 1 the same arrangement, - no more than chance"]
+    lines = [
+        f"alignment on {n} images: 0 as by chance, 1 the same arrangement, - no more than chance",
+        _wide("", names),
+    ]
     for (model, other), between in shown.groupby(["model", "other_model"], sort=False):
         trainings = int(between["pairs"].max())
         over = f", {trainings} pairs of trainings: mean [smallest, largest]" if trainings > 1 else ""
-        lines.append(_wide(f"{model} and {other}{over}" if over else f"{model} and {other}", [] if over else names))
+        lines.append(f"{model} and {other}{over}")
         for (candidate, second), own in between.groupby(["candidate", "other_candidate"], sort=False):
             by_name = own.set_index("estimator")
             lines.append(_wide(f"  {candidate} and {second}", [_alike(by_name.loc[name]) for name in names]))

@@ -58,9 +58,14 @@ def _told(error: Exception) -> str:
         written = "" if group.startswith("hydra/") else f", or write configs/{group}/{name}.yaml"
         return f"{group}={name}: give one of {', '.join(error.options)}{written}"
     cause = error.__cause__
-    if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        # Hydra would have it added as +name, which no code of ours would read.
-        near = [str(name) for name in cause.parent_node or () if not str(name).startswith(("_", "hydra"))]
-        known = f"give one of {', '.join(near)}" if near else "it has no settings of its own"
-        return f"{cause.full_key}: there is no such setting here: {known}"
+    if isinstance(error, ConfigCompositionException) and (known := _siblings(cause)):
+        # Hydra would have it added as +name, which is right for a mapping that is empty, and read by no code elsewhere.
+        return f"{getattr(cause, 'full_key', '')}: there is no such setting here: give one of {', '.join(known)}"
     return str(error)
+
+
+def _siblings(cause: BaseException | None) -> list[str]:
+    """The settings that there are where one was not found."""
+    if not isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return []
+    return [str(name) for name in cause.parent_node or () if not str(name).startswith(("_", "hydra"))]

@@ -4,6 +4,7 @@ Sampled by DDIM with η = 0 (Song et al. 2021) from trailing timesteps under a s
 signal-to-noise ratio (Lin et al. 2024): generation is a deterministic function of the noise x_T and the condition.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
@@ -19,7 +20,7 @@ CONDITIONS_KEPT = 4096
 """Conditions of training images that the model keeps, to draw from when it generates."""
 
 REVERSALS = 8
-"""Iterations in which a sampling step is reversed; what they leave is a thousandth of what tells images apart."""
+"""Iterations in which a sampling step is reversed."""
 
 CLEAN = 0.9
 """ᾱ above which what is left of the noise is too little to be told from x_s, and the clean image is instead."""
@@ -225,16 +226,24 @@ class Denoiser(nn.Module):
         """The noise from which the sampler makes ``images`` under the known condition; none known is none given.
 
         Each step is reversed by fixed-point iteration (Pan et al. 2023): of ``x_s = √ᾱ_s x̂(x_t) + √(1 − ᾱ_s) ε̂(x_t)``
-        x_s is given, and ``x_t = √ᾱ_t x̂ + √(1 − ᾱ_t) ε̂`` is sought. Nearly any noise leads to much the same image of a
-        condition that says all, so it is one of many that would do.
+        x_s is given, and ``x_t = √ᾱ_t x̂ + √(1 − ᾱ_t) ε̂`` is sought, with a noise ε̂ no longer than is drawn: what the
+        model cannot make of an image would else make it grow without bound. Nearly any noise leads to much the same
+        image of a condition that says all, so it is one of many that would do.
 
         Args:
             images: (N, C, H, W) in [-1, 1].
             known: ``condition``, (N, condition_width), or nothing.
+
+        Raises:
+            InputError: The sampler has a single step, which keeps nothing of the image.
         """
+        if self.sampler_steps == 1:
+            raise InputError("paradigm.sampler_steps=1: one step tells nothing of the noise that it came from")
         cumulative, stride = self.scheduler.alphas_cumprod, self.scheduler.config.num_train_timesteps
         stride //= self.sampler_steps
         given = images
+        # Three standard deviations above the root mean square of drawn noise, which is 1.
+        longest = 1 + 3 / math.sqrt(2 * images[0].numel())
         for t in self.scheduler.timesteps.flip(0):
             alpha = cumulative[t]
             alpha_s = cumulative[t - stride] if t >= stride else self.scheduler.final_alpha_cumprod
@@ -242,10 +251,12 @@ class Denoiser(nn.Module):
             for _ in range(REVERSALS):
                 v = self._velocity(x_t, t.to(x_t.device), known.get("condition")).float()
                 clean, noise = alpha.sqrt() * x_t - (1 - alpha).sqrt() * v, alpha.sqrt() * v + (1 - alpha).sqrt() * x_t
+                if alpha_s <= CLEAN:
+                    noise = (given - alpha_s.sqrt() * clean.clamp(-1, 1)) / (1 - alpha_s).sqrt()
+                length = noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+                noise = noise * (longest / length).clamp_max(1)
                 if alpha_s > CLEAN:
                     clean = (given - (1 - alpha_s).sqrt() * noise) / alpha_s.sqrt()
-                else:
-                    noise = (given - alpha_s.sqrt() * clean.clamp(-1, 1)) / (1 - alpha_s).sqrt()
                 x_t = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
             given = x_t
         return {**known, "x_T": given}

@@ -47,7 +47,7 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
             ["paradigm.betta: there is no such setting here", "beta, pixel_variance"],
         ),
         (["sed=3"], ["sed: there is no such setting here: give one of paradigm", "seed"]),
-        (["seed.first=3"], ["seed.first: there is no such setting here: it has no settings"]),
+        (["data=image_folder", "data.roles.pose=structure"], ["use +data.roles.pose=structure"]),
         (["hydra/launcher=cloud"], ["hydra/launcher=cloud: give one of basic"]),
         (["data=nothing"], ["data=nothing: give one of fashion_mnist, image_folder, shapes"]),
         (["paradigm=gan", "bottleneck=0"], ["bottleneck=0", "at least 1"]),

@@ -102,8 +102,9 @@ def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(study,
     rows = pd.read_parquet(copy / "alignment.parquet")
     # Pixels, factors, mu and four stages: 21 pairs of 7 places, by either measure.
     assert len(rows) == 42
-    (note,) = json.loads((copy / "alignment.json").read_text())["returned"]
+    (note,) = json.loads((copy / "alignment.json").read_text())["answers"]
     assert note["model"] == "vae-shapes-b16"
+    assert note["length"] > 0
     kept = next(copy.glob("cells/*/places.safetensors"))
     for places_are_kept in (True, False):
         before = kept.stat().st_mtime_ns
