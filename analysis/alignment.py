@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from analysis.calibration import Estimate, about, halves, max_statistic, permutation_p_value, permutations
 from analysis.neighbours import check_features
-from analysis.prepared import by_distance, rounded_distances, u_centred
+from analysis.prepared import rounded_distances, u_centred
 from analysis.similarity import NEIGHBOURS
 from datamodules.files import readable
 from paradigms.contract import Kind
@@ -67,22 +67,24 @@ class Place:
     gram: Array
 
 
-def _kernel(gram: Array, _k: int, _rng: np.random.Generator) -> Array:
+def _kernel(gram: Array, _k: int) -> Array:
     """Its products are debiased CKA, as in :class:`analysis.prepared.CKA`; zeros where the values never change."""
     centred = u_centred(gram)
     return np.asarray(centred / (np.linalg.norm(centred) or 1.0))
 
 
-def _neighbours(gram: Array, k: int, rng: np.random.Generator) -> Array:
-    """Its products are the share of neighbours in common; which of equally distant ones are near is left to chance."""
-    near = np.zeros(gram.shape)
-    np.put_along_axis(near, by_distance(rounded_distances(gram), rng)[:, :k], 1 / np.sqrt(k * len(gram)), axis=1)
-    return near
+def _neighbours(gram: Array, k: int) -> Array:
+    """Its products are the share of neighbours in common; equally distant ones share the places that are left."""
+    distances = np.where(np.eye(len(gram)), np.inf, rounded_distances(gram))
+    last = np.partition(distances, k - 1, axis=1)[:, k - 1, None]
+    nearer, tied = distances < last, distances == last
+    near = nearer + tied * (k - nearer.sum(1, keepdims=True)) / tied.sum(1, keepdims=True)
+    return np.asarray(near / np.linalg.norm(near))
 
 
 NEIGHBOURLY = f"mutual_{NEIGHBOURS}nn"
 
-VECTORS: Mapping[str, Callable[[Array, int, np.random.Generator], Array]] = {
+VECTORS: Mapping[str, Callable[[Array, int], Array]] = {
     NEIGHBOURLY: _neighbours,
     "cka_debiased": _kernel,
 }
@@ -118,10 +120,10 @@ def align(places: Sequence[Place], seed: int) -> pd.DataFrame:
     rows = []
     first, second = np.triu_indices(len(places), k=1)
     for estimator, vector in VECTORS.items():
-        whole = _vectors(places, vector, np.arange(n), seed)
+        whole = _vectors(places, vector, np.arange(n))
         values = _products(whole, whole)[first, second]
         kept = tqdm(halves(n, seed), desc=f"{estimator}: halves", leave=False)
-        parts = (_vectors(places, vector, half, seed) for half in kept)
+        parts = (_vectors(places, vector, half) for half in kept)
         of_halves = np.stack([_products(part, part)[first, second] for part in parts], axis=1)
         orders = tqdm(permutations(n, seed), desc=f"{estimator}: permutations", leave=False)
         renamed = (whole[:, order][:, :, order] for order in orders)
@@ -136,10 +138,10 @@ def align(places: Sequence[Place], seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(ALIGNMENT_COLUMNS))
 
 
-def _vectors(places: Sequence[Place], vector: Callable[..., Array], keep: Index, seed: int) -> Array:
+def _vectors(places: Sequence[Place], vector: Callable[[Array, int], Array], keep: Index) -> Array:
     """(L, m, m) of L places on the images ``keep`` (m,), with as many fewer neighbours."""
-    k, rng = max(1, round(NEIGHBOURS * (len(keep) - 1) / (len(places[0].gram) - 1))), np.random.default_rng(seed)
-    return np.stack([vector(place.gram[np.ix_(keep, keep)], k, rng) for place in places])
+    k = max(1, round(NEIGHBOURS * (len(keep) - 1) / (len(places[0].gram) - 1)))
+    return np.stack([vector(place.gram[np.ix_(keep, keep)], k) for place in places])
 
 
 def _products(x: Array, y: Array) -> Array:

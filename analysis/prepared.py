@@ -104,7 +104,7 @@ class MutualKNN(Similarity):
 
     def __init__(self, x: Array, y: Array, k: int = NEIGHBOURS) -> None:
         rng, self.n, self.k = np.random.default_rng(0), len(x), k
-        self._x, self._y = (by_distance(rounded_distances(gram), rng) for gram in (x, y))
+        self._x, self._y = (_by_distance(rounded_distances(gram), rng) for gram in (x, y))
         self._near, self._place = np.zeros((self.n, self.n), dtype=bool), np.zeros((self.n, self.n), dtype=np.intp)
         np.put_along_axis(self._near, self._x[:, :k], True, axis=1)
         np.put_along_axis(self._place, self._y, np.arange(self.n - 1)[None], axis=1)
@@ -184,7 +184,7 @@ def u_centred(gram: Array) -> Array:
     return np.asarray(centred * (np.linalg.norm(centred) > ROUNDING * np.linalg.norm(gram)))
 
 
-def by_distance(squared: Array, rng: np.random.Generator) -> Index:
+def _by_distance(squared: Array, rng: np.random.Generator) -> Index:
     """The others (N, N − 1) of each image, nearest first."""
     order = rng.permutation(len(squared))
     shuffled = np.where(np.eye(len(squared)), np.inf, squared)[:, order]

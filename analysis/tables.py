@@ -71,7 +71,7 @@ def alignment_table(rows: pd.DataFrame) -> str:
     n, shown = rows["n"].iloc[0], told(rows)
     names = list(dict.fromkeys(shown["estimator"]))
     lines = [
-        f"alignment on {n} images: 0 as by chance, 1 the same arrangement, - no more than chance",
+        f"alignment on {n} images: 0 as by chance, 1 the same arrangement, - not beyond chance in all",
         _wide("", names),
     ]
     for (model, other), between in shown.groupby(["model", "other_model"], sort=False):

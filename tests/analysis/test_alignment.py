@@ -49,6 +49,14 @@ def test_a_place_is_aligned_with_itself_turned_and_scaled():
         assert row.value_low == pytest.approx(1)
 
 
+def test_a_place_of_classes_is_aligned_with_its_copy():
+    classes = np.eye(6)[np.random.default_rng(0).integers(6, size=60)]
+    for row in scores(align([held(classes), held(2 * classes, "other")], 0)).values():
+        assert (row.value, row.value_low) == pytest.approx((1, 1))
+    (x,) = spaces(1)
+    assert all(row.p_max > 0.05 for row in scores(align([held(classes), held(x, "other")], 0)).values())
+
+
 def test_intervals_are_those_of_half_samples():
     x, y = spaces(2)
     grams = centred_gram(x), centred_gram(x + y)
