@@ -193,13 +193,14 @@ def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> 
     others = n - (own is not None)
     factors = np.ones(n) if scale is None else (bounds.unit / scale) ** 2
     # Infinity would turn a bound of 0 into NaN; less than it leaves a bound a bound, as no distance is negative.
-    clipped = torch.from_numpy(np.minimum(factors, np.finfo(np.float32).max)).float()
+    most_told = float(np.finfo(np.float32).max)
+    clipped = torch.from_numpy(np.minimum(factors, most_told)).float()
     kept = min(others, k + SPARE if bounds.dtype == torch.float32 else 2 * k + SPARE)
     least, upper = (torch.full((m, kept), torch.inf) for _ in range(2))
     candidates = torch.zeros((m, kept), dtype=torch.int64)
 
     def offer(rows: slice, first: int, lower: Tensor, gap: Gap) -> None:
-        scaled = lower if scale is None else lower * clipped[first : first + lower.shape[1]]
+        scaled = lower if scale is None else (lower * clipped[first : first + lower.shape[1]]).clamp_max(most_told)
         _, place = scaled.topk(min(kept, lower.shape[1]), largest=False, sorted=False)
         gaps = gap(torch.arange(len(lower))[:, None], place)
         both = torch.cat([upper[rows], lower.gather(1, place) + gaps], dim=1)

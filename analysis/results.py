@@ -216,7 +216,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per (paradigm, data, bottleneck, candidate, property) that at least two trainings have a score for, with
         the columns paradigm, data, bottleneck, candidate, property, trainings, score, ci_low, ci_high, status, verdict.
-        ``trainings`` is how many have one; ``status`` is what most of those with a caution say, as ``vacuous``.
+        ``trainings`` is how many have one; ``status`` is the caution that took a V away, or else the commonest, as
+        ``vacuous``.
     """
     keys = ["paradigm", "data", "bottleneck", "candidate", "property"]
     found = []
@@ -232,9 +233,10 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         score = float(scores.mean())
         judged = verdict(score, low, high)
         cautions = own.loc[own["status"].isin(CAUTIONS), "status"]
+        contradicted = cautions[cautions.isin(("holes", "apart"))]
         # What a guard contradicted in one training is not present in all.
-        if judged == "V" and cautions.isin(("holes", "apart")).any():
-            judged = "~"
+        if judged == "V" and not contradicted.empty:
+            judged, cautions = "~", contradicted
         if (own["verdict"] == "X").all():
             judged = "X"
         numbers = {"trainings": own["seed"].nunique(), "score": score, "ci_low": low, "ci_high": high}

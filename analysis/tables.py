@@ -33,8 +33,8 @@ def verdict_table(rows: pd.DataFrame) -> str:
         lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings", *_block(block)]
         fewer = block[block["trainings"] < trainings]
         for (prop, count), own in fewer.groupby(["property", "trainings"], sort=False):
-            told = f"  {prop} over {count} trainings only, the others n/a: {', '.join(own['candidate'])}"
-            lines += textwrap.wrap(told, 100, subsequent_indent="    ")
+            short = f"  {prop} over {count} trainings only, the others n/a: {', '.join(own['candidate'])}"
+            lines += textwrap.wrap(short, 100, subsequent_indent="    ")
         lines.append("")
     lines += [
         f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g}, or X? no better than chance",
