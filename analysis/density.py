@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
+from torch import Tensor
 
 from analysis.calibration import ABSENT, Estimate, about, bootstrap, greater, halves
 from analysis.measures import Finding, measure
@@ -240,10 +241,10 @@ def distant(evidence: "Evidence") -> Iterator[Finding]:
     yield Finding(Estimate(value, null, ceiling, *about(value, np.array(of_halves))), **evidence.vacuity)
 
 
-def _hard(evidence: "Evidence", kind: str) -> Iterator[Finding]:
-    """Median realism of images whose value lies off the distribution."""
+def _beside(evidence: "Evidence", images: Tensor) -> Iterator[Finding]:
+    """Median realism of images whose value is drawn from another distribution than the candidate's."""
     reference = evidence.reference
-    found = reference.support.realism(reference.features(evidence.trials.probe(kind)))
+    found = reference.support.realism(reference.features(images))
     value, null, ceiling = (float(_median(x)) for x in (found, reference.cross_fade, reference.at_best))
     estimate = Estimate(value, null, ceiling, *bootstrap(_median, found, evidence.seed))
     yield Finding(estimate, n=len(found), **evidence.vacuity)
@@ -252,10 +253,16 @@ def _hard(evidence: "Evidence", kind: str) -> Iterator[Finding]:
 @measure("density", "realism_permuted", "able")
 def mixed_up(evidence: "Evidence") -> Iterator[Finding]:
     """A hard probe: realism where each coordinate of the value comes from another image."""
-    yield from _hard(evidence, "permuted")
+    yield from _beside(evidence, evidence.trials.probe("permuted"))
 
 
 @measure("density", "realism_norm_matched", "able", "has_length")
 def astray(evidence: "Evidence") -> Iterator[Finding]:
     """A hard probe: realism where the value points in a random direction, at its own length."""
-    yield from _hard(evidence, "matched")
+    yield from _beside(evidence, evidence.trials.probe("matched"))
+
+
+@measure("density", "realism_among_codes", "able", "is_encoded")
+def among_codes(evidence: "Evidence") -> Iterator[Finding]:
+    """Realism of draws of a Gaussian through the codes of real images: not dense there, dense nowhere near them."""
+    yield from _beside(evidence, evidence.trials.among_codes)

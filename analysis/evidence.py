@@ -35,6 +35,9 @@ NO_WALK = "none of the walks leads to another image"
 NO_LENGTH = "its values have no common length"
 NO_FACTORS = "the data set has no factors"
 NO_CODE = "for vector codes only"
+NO_ENCODER = "no encoder finds its value"
+CLASSES = "its values are classes: nothing lies between them, nor around them"
+NO_PARTS = "its value has no parts to be shuffled"
 GIVEN = "an input is the same for the untrained twin"
 NO_TWIN = "there is no untrained twin"
 ALIKE = "all generated images are alike in every factor"
@@ -92,9 +95,9 @@ class Evidence:
     @cached_property
     def controls(self) -> Mapping[str, Array]:
         """Squared distances (m, 3) of O, E and C, where C got E's value shuffled, or noise like it."""
-        if self.trials.controls is None:
-            raise MissingError(UNPAIRED)
         _ = self.injected
+        if self.trials.controls is None:
+            raise MissingError(NO_PARTS)
         o, e, of_shuffled, of_noise = np.moveaxis(self._features(self.trials.controls), 1, 0)
         if np.allclose(o, e, atol=1e-7):
             raise MissingError("O and E are equal in the pairs of the controls")
@@ -152,6 +155,8 @@ class Evidence:
     @cached_property
     def fresh(self) -> Array:
         """Features (n, D) of images whose value is a fresh draw."""
+        if self.trials.has_classes and self.trials.name not in self.trials.subject.inputs:
+            raise MissingError(CLASSES)
         return self.reference.features(self.trials.fresh)
 
     @cached_property
@@ -167,8 +172,19 @@ class Evidence:
         return True
 
     @cached_property
+    def is_encoded(self) -> bool:
+        """Whether the encoder finds the value of an image."""
+        if self.trials.name not in self.trials.subject.encoded:
+            raise MissingError(NO_ENCODER)
+        if self.trials.has_classes:
+            raise MissingError(CLASSES)
+        return True
+
+    @cached_property
     def walks(self) -> Array:
         """Features (P, K + 1, D) along walks from O's value to E's."""
+        if self.trials.has_classes:
+            raise MissingError(CLASSES)
         found = self._features(self.trials.walks)
         if np.allclose(found[:, 0], found[:, -1], atol=1e-7):
             raise MissingError(NO_WALK)
@@ -226,7 +242,8 @@ class Evidence:
     @cached_property
     def code(self) -> Array:
         """The values (n, D) of a candidate that is a vector."""
-        if self.trials.values.ndim != 2 or self.trials.candidate.kind is Kind.ACTIVATION:
+        trials = self.trials
+        if trials.values.ndim != 2 or trials.candidate.kind is Kind.ACTIVATION or trials.has_classes:
             raise MissingError(NO_CODE)
         return array(self.trials.values)
 

@@ -184,16 +184,19 @@ class Examiner:
                 row["p_max"] = float(p_value)
 
     def _inject(self, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """O, E and C of each candidate that has valid pairs, and the controls of an eighth of the pairs."""
+        """O, E and C of each candidate that has valid pairs, and controls of an eighth of them where it has parts."""
         found: dict[str, Tensor] = {}
         controls: dict[str, Tensor] = {}
         for pairs in {id(p): p for p in map(self.subject.pairs, names) if p}.values():
             own = [name for name in names if self.subject.pairs(name) is pairs]
             images = inject(self.subject.model, pairs, [Injection((name,)) for name in own], "relevance")
             found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
-            plan = [Injection((name,), move) for name in own for move in (shuffled, matched_noise)]
+            parted = [name for name in own if self.subject.model.candidates[name].has_parts]
+            if not parted:
+                continue
+            plan = [Injection((name,), move) for name in parted for move in (shuffled, matched_noise)]
             images = inject(self.subject.model, pairs.part(0, self.subject.few), plan, "controls")
-            controls |= {name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, name in enumerate(own)}
+            controls |= {name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, name in enumerate(parted)}
         return found, controls
 
     def _illustrate(self, trials: Trials, properties: Collection[str]) -> None:

@@ -5,6 +5,7 @@ stands in the same forward pass, in the rows of E, so that nothing is cached and
 The model works where it is; images come back to the CPU, where they are measured.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,16 +27,30 @@ def towards(alpha: float) -> Move:
 
 
 def shuffled(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
-    """E's value with each channel in another's place, or each place where there is one channel: a control."""
+    """E's value with each channel in another's place, or each place where there is one channel: a control.
+
+    For values that have parts.
+    """
     dims = (candidate.channel,) if e.shape[candidate.channel] > 1 else candidate.places
     # Rolled by half of their number, so that none stays.
     return e.roll([max(1, e.shape[dim] // 2) for dim in dims], dims)
 
 
 def matched_noise(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
-    """Gaussian noise with the mean and the variance of each channel of E's value, of a vector's whole: a control."""
-    dims = candidate.places or (-1,)
-    normal = torch.randn(e.shape, generator=torch.Generator().manual_seed(0)).to(e)
+    """Noise like E's value: a control.
+
+    Gaussian, with the mean and the variance of each channel, or of the whole value where there is one place. Of whole
+    numbers, the same classes in an order of chance.
+
+    For values that have parts.
+    """
+    generator = torch.Generator().manual_seed(0)
+    if not e.is_floating_point():
+        flat = e.flatten(1)
+        return flat.gather(1, torch.rand(flat.shape, generator=generator).argsort(dim=1).to(e.device)).view_as(e)
+    single = math.prod(e.shape[dim] for dim in candidate.places) == 1
+    dims = (candidate.channel, *candidate.places) if single else candidate.places
+    normal = torch.randn(e.shape, generator=generator).to(e)
     return normal * e.std(dims, keepdim=True, unbiased=False) + e.mean(dims, keepdim=True)
 
 

@@ -41,8 +41,15 @@ def walk(o: Tensor, e: Tensor, alpha: float, path: Path) -> Tensor:
 
     Along a great circle, lengths in proportion, for ``SLERP`` (Shoemake 1985); along a straight line for ``LERP``.
     ``alpha`` 0 and 1 give ``o`` and ``e`` bitwise.
+
+    Raises:
+        ValueError: Another ``alpha`` is asked of whole numbers, which are classes.
     """
-    if path is Path.LERP or alpha in (0.0, 1.0):
+    if alpha in (0.0, 1.0):
+        return e if alpha else o
+    if not o.is_floating_point():
+        raise ValueError(f"alpha must be 0 or 1 where values are whole numbers, not {alpha}: nothing lies between them")
+    if path is Path.LERP:
         return torch.lerp(o, e, alpha)
     a, b = o.flatten(1), e.flatten(1)
     lengths = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)

@@ -142,9 +142,10 @@ def total(evidence: "Evidence") -> Iterator[Finding]:
     if broken:
         status, reason = "breaks", "less real than O, than E and than cross-fades"
     else:
-        specific = carried.low > evidence.unspecific
+        specific = carried.low > np.nan_to_num(evidence.unspecific)
         what = "carries" if specific else "changes" if effect.low > STILL else "does nothing"
-        status, reason = "ok", f"{what}: S_1 {carried.value:.2f}, controls {evidence.unspecific:.2f}"
+        controls = "no controls" if np.isnan(evidence.unspecific) else f"controls {evidence.unspecific:.2f}"
+        status, reason = "ok", f"{what}: S_1 {carried.value:.2f}, {controls}"
     yield Finding(effect, protocol=evidence.protocol, status=status, reason=reason)
     yield from _by_role(evidence, "S_T")
 

@@ -35,8 +35,10 @@ class Space:
         """φ (N, D) of images (N, C, H, W), in pieces that fit in memory.
 
         Raises:
-            ValueError: They are not finite.
+            ValueError: Images or features are not finite.
         """
+        if not torch.isfinite(images).all():
+            raise ValueError("images must be finite: the model makes NaN or infinite values")
         found = array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
         if not np.isfinite(found).all():
             raise ValueError(f"phi ({self.name}) must give finite features, of broken images too")

@@ -18,7 +18,7 @@ from analysis.smoothness import STEPS
 from analysis.support import cross_fades
 from datamodules.base import Factor, FactorKind, Role, to_float
 from datamodules.errors import InputError
-from paradigms.contract import GenerativeModel, Invertible
+from paradigms.contract import GenerativeModel, Inputs, Invertible
 
 Array = NDArray[np.float64]
 Phi = Callable[[Tensor], Tensor]
@@ -110,7 +110,8 @@ class Subject:
         inside: Pairs for what lies inside the model; ``None`` if none are valid.
         held_out: How many of the first images are none of those that others are held against.
         cross_fades: Halfway mixtures of two of those each: the null of realism.
-        best: The model at its best: reconstructions of those where there is an encoder, else samples. Both would be at
+        encoded: Inputs of those images by the model's encoder; empty where there is none.
+        best: The model at its best: their reconstructions where there is an encoder, else samples. Both would be at
             an advantage if they were of other images, as a sample has no image of its own among the real ones.
 
     Raises:
@@ -141,11 +142,10 @@ class Subject:
         self.held_out = min(many, len(images) // 2)
         self.cross_fades = cross_fades(images[: self.held_out], 2 * many, generator)
         device = next(iter(self.inputs.values())).device
-        best = (
-            model.invert(images[: self.held_out].to(device))
-            if isinstance(model, Invertible)
-            else model.draw(many, self.generator_of("best"))
-        )
+        self.encoded: Inputs = {}
+        if isinstance(model, Invertible):
+            self.encoded = model.invert(images[: self.held_out].to(device))
+        best = self.encoded or model.draw(many, self.generator_of("best"))
         self.best = generate_all(model, best, "the model at its best")
 
     @property
@@ -177,3 +177,11 @@ class Subject:
 def array(tensor: Tensor) -> Array:
     """As float64, off any device."""
     return tensor.detach().double().cpu().numpy()
+
+
+def coordinates(values: Tensor) -> Array:
+    """Values (n, …) of a candidate as points (n, D); classes are one-hot at each place, equally far from each other."""
+    if not values.is_floating_point():
+        known, numbers = values.unique(return_inverse=True)
+        values = torch.nn.functional.one_hot(numbers, len(known))
+    return array(values.float().reshape(len(values), -1))

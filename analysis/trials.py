@@ -14,7 +14,7 @@ from analysis.injection import Injection, inject, towards
 from analysis.interventions import replace_value
 from analysis.prepared import centred_gram
 from analysis.smoothness import STEPS
-from analysis.subject import Subject, array
+from analysis.subject import Subject, array, coordinates
 from paradigms.contract import Kind, LatentCandidate
 
 Array = NDArray[np.float64]
@@ -33,7 +33,8 @@ class Trials:
         values: Recorded values (n, …).
         twin_values: Those of the untrained twin for the same inputs, if there is one.
         injected: O, E and C of each pair, (n, 3, C, H, W); ``None`` if no pairs are valid.
-        controls: O, E, and O with E's value shuffled and with noise like it, (m, 4, C, H, W); ``None`` likewise.
+        controls: O, E, and O with E's value shuffled and with noise like it, (m, 4, C, H, W); ``None`` likewise, and
+            if a value has no parts.
     """
 
     subject: Subject
@@ -59,6 +60,13 @@ class Trials:
         return replace_value(subject.model, subject.inputs, self.name, values, f"{self.name}: density")
 
     @cached_property
+    def among_codes(self) -> Tensor:
+        """Images (n, C, H, W) whose value is a draw of a Gaussian through those that the encoder finds."""
+        subject, generator = self.subject, self.subject.generator_of(f"{self.name} among codes")
+        values = GaussianValues(subject.encoded[self.name]).draw(subject.n, generator)
+        return replace_value(subject.model, subject.inputs, self.name, values, f"{self.name}: density among codes")
+
+    @cached_property
     def walks(self) -> Tensor:
         """Images (P, K + 1, C, H, W) from O's value to E's."""
         pairs = self.subject.pairs(self.name)
@@ -74,7 +82,7 @@ class Trials:
         """
         generator, m = self.subject.generator_of(f"{self.name} {kind}"), self.subject.few
         values = self.subject.inputs.get(self.name, self.values)
-        flat = values[:m].flatten(1)
+        flat = values[:m].reshape(m, -1)
         if kind == "permuted":
             order = torch.rand(flat.shape, generator=generator).argsort(dim=0).to(flat.device)
             moved = flat.gather(0, order)
@@ -91,7 +99,7 @@ class Trials:
 
     def _grams(self, values: Tensor) -> Iterator[Array]:
         for value in values.unbind(1) if self.has_steps else (values,):
-            yield centred_gram(array(value.float().flatten(1)))
+            yield centred_gram(coordinates(value))
 
     @property
     def has_steps(self) -> bool:
@@ -102,7 +110,12 @@ class Trials:
     @property
     def has_places(self) -> bool:
         """Whether a value has channels and places, so that it can be pooled."""
-        return bool(self.candidate.places)
+        return bool(self.candidate.places) and not self.has_classes
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether a value is in whole numbers, with nothing between them."""
+        return not self.values.is_floating_point()
 
     @cached_property
     def _input_kinds(self) -> set[Kind]:

@@ -4,6 +4,7 @@ Activations reach a record or an edit with the images of the batch in their firs
 doubles the batch inside the network: then the second dimension holds the two halves.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -41,6 +42,8 @@ class Path(StrEnum):
 class LatentCandidate:
     """One place where a representation lives.
 
+    A value in floating point is a point in space. One in whole numbers holds classes, with nothing between them.
+
     Attributes:
         name: ``z``, ``x_T``, ``h``, ``skip.2``, …
         kind: What it is to the model.
@@ -64,6 +67,11 @@ class LatentCandidate:
     def places(self) -> tuple[int, ...]:
         """Axes of the places of a value, from its end; none of a vector."""
         return (-2,) if self.tokens else (-2, -1) if self.channel == -3 else ()
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a value has more than one channel or place, at each timestep."""
+        return math.prod(self.shape[-len(self.places) - 1 :]) > 1
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,22 @@ class Constant(Planted):
         return render(torch.full_like(z, 0.5))
 
 
+class Labelled(Planted):
+    """A class decides the quarter in which the blob lies, noise the place in it."""
+
+    candidates: ClassVar = {
+        "x_T": LatentCandidate("x_T", Kind.NOISE, (2,), Path.LERP),
+        "label": LatentCandidate("label", Kind.CONDITION, (), Path.LERP),
+    }
+
+    def draw(self, n, generator):
+        return {"x_T": torch.rand(n, 2, generator=generator), "label": torch.randint(4, (n,), generator=generator)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        corner = torch.stack([inputs["label"] % 2, inputs["label"] // 2], dim=1)
+        return Generation(render(0.6 * corner + 0.4 * inputs["x_T"]), {name: inputs[name] for name in record})
+
+
 class Chain(Planted):
     """A feed-forward generator of two stages that hold the same: either suffices."""
 
@@ -285,8 +301,17 @@ PLANTED: Mapping[str, Case] = {
         times=4,
     ),
     "dog, astronaut, room": Case(Room(), of("z", density="V", organization=NOT_V, relevance="V")),
+    "class label": Case(
+        Labelled(),
+        of("label", density="V", smoothness="n/a", organization="V", relevance="V")
+        | of("x_T", density="V", smoothness="V", organization=NOT_V, relevance="X"),
+    ),
     "smooth, not organized": Case(Winding(), of("z", smoothness="V", organization="X", relevance="V")),
-    "organized, not dense": Case(Ghosts(), of("z", density="X", organization="V", relevance="V")),
+    "organized, not dense": Case(
+        Ghosts(),
+        of("z", density="X", organization="V", relevance="V"),
+        {("z", "realism_among_codes", "all"): "V"},
+    ),
     "place first, colour last": Case(
         Relay(),
         of("condition", relevance="V"),

@@ -29,6 +29,14 @@ def test_walks_start_and_end_bitwise(path):
     assert torch.equal(walk(o, e, 1.0, path), e)
 
 
+@pytest.mark.parametrize("path", list(Path))
+def test_nothing_lies_between_classes(path):
+    o, e = torch.zeros(4, 3, dtype=torch.int64), torch.ones(4, 3, dtype=torch.int64)
+    assert torch.equal(walk(o, e, 1.0, path), e)
+    with pytest.raises(ValueError, match="alpha must be 0 or 1 where values are whole numbers"):
+        walk(o, e, 0.5, path)
+
+
 def test_slerp_keeps_the_length():
     o, e = torch.randn(2, 4, 512)
     assert walk(o, e, 0.5, Path.SLERP).norm(dim=1) == pytest.approx(torch.stack([o, e]).norm(dim=2).mean(0), rel=1e-4)
@@ -65,3 +73,36 @@ def test_matched_noise_has_the_moments_of_each_channel_and_nothing_else(shape, t
     torch.testing.assert_close(noise.mean(dims), e.mean(dims), atol=0.6, rtol=0)
     torch.testing.assert_close(noise.std(dims), e.std(dims), atol=0, rtol=0.25)
     assert abs(np.corrcoef(noise.flatten(), e.flatten())[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("shape", [(64,), (64, 1, 1)])
+def test_noise_like_a_value_of_one_place_has_the_moments_of_the_whole(shape):
+    e = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    noise = matched_noise(torch.zeros_like(e), e, candidate(shape, tokens=False))
+    assert (noise != e).all()
+    torch.testing.assert_close(noise.flatten(1).mean(1), e.flatten(1).mean(1), atol=1.5, rtol=0)
+
+
+def test_noise_like_classes_holds_the_same_classes():
+    e = torch.randint(5, (4, 50), generator=torch.Generator().manual_seed(0))
+    noise = matched_noise(torch.zeros_like(e), e, candidate((50,), tokens=False))
+    assert noise.dtype == e.dtype
+    assert torch.equal(noise.sort(dim=1).values, e.sort(dim=1).values)
+    assert (noise != e).any(dim=1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens", "parts"),
+    [
+        ((), False, False),
+        ((1,), False, False),
+        ((7, 1), False, False),
+        ((7, 1, 1, 1), False, False),
+        ((2,), False, True),
+        ((7, 2), False, True),
+        ((1, 4, 4), False, True),
+        ((7, 1, 2), True, True),
+    ],
+)
+def test_a_value_has_parts_at_each_timestep(shape, tokens, parts):
+    assert candidate(shape, tokens).has_parts == parts

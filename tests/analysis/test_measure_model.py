@@ -8,6 +8,7 @@ from planted import PLACES, PLANTED, Chain, Holes, Planted, phi, render
 
 from analysis import measure_model, verdicts
 from analysis.calibration import ABSENT, SIGNIFICANT
+from analysis.evidence import CLASSES
 from analysis.examine import Examiner
 from analysis.prepared import centred_gram
 from analysis.reference import Reference
@@ -18,7 +19,7 @@ from analysis.trials import Trials
 from analysis.validate import judged, right
 from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
-from paradigms.contract import Kind, LatentCandidate, Path
+from paradigms.contract import Generation, Kind, LatentCandidate, Path
 
 
 def measured(model, seed=0, **more):
@@ -52,6 +53,12 @@ def test_a_wide_interval_that_chance_explains_says_so():
     assert "chance does as well" in of_u.reason
     assert "X? " in verdict_table(few.assign(**dict.fromkeys(("cell", "paradigm", "data"), "planted"), bottleneck=2))
     assert (of_z.verdict, of_z.status) == ("V", "ok")
+
+
+def test_draws_among_codes_are_of_values_that_an_encoder_finds(renderer):
+    beside = renderer[0].query("estimator == 'realism_among_codes'").set_index("candidate")
+    assert set(beside.verdict) == {"n/a"}
+    assert set(beside.reason) == {"no encoder finds its value"}
 
 
 @pytest.mark.parametrize(("before", "after"), [("ok", "chance"), ("holes", "chance"), ("vacuous", "vacuous")])
@@ -232,6 +239,58 @@ def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
     )
     assert set(rows.timestep) == {-1}
     assert rows.query("headline").status.tolist() == ["ok"]
+
+
+class Single(Planted):
+    """One number, which is both the row and the column."""
+
+    candidates: ClassVar = {"z": LatentCandidate("z", Kind.PRIOR, (1,), Path.LERP)}
+
+    def draw(self, n, generator):
+        return {"z": torch.rand(n, 1, generator=generator)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        return Generation(render(inputs["z"].expand(-1, 2)), {name: inputs[name] for name in record})
+
+
+def test_one_number_has_all_four_properties_and_no_parts_to_shuffle():
+    rows, verdict = measured(Single())
+    assert verdict["z"].to_dict() == dict.fromkeys(("relevance", "density", "smoothness", "organization"), "V")
+    controls = rows[rows.estimator.isin(["S_T_shuffled", "S_T_noise"])]
+    assert set(controls.reason) == {"its value has no parts to be shuffled"}
+    assert rows.query("estimator == 'S_T' and headline").reason.tolist() == ["carries: S_1 1.00, no controls"]
+
+
+class Quantised(Chain):
+    """A stage that holds classes, one of eight for each axis, inside a smooth generator."""
+
+    candidates: ClassVar = Chain.candidates | {"stage.0": LatentCandidate("stage.0", Kind.ACTIVATION, (2,), Path.LERP)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        codes = (edits or {}).get("stage.0", lambda x, step: x)((8 * inputs["z"]).long(), 0)
+        values = dict(inputs) | {"stage.0": codes, "stage.1": codes / 8}
+        return Generation(render(codes / 7), {name: values[name] for name in record})
+
+
+def test_classes_inside_a_model_have_neither_neighbourhood_nor_paths():
+    rows, verdict = measured(Quantised(), candidates=["stage.0"])
+    assert verdict["stage.0"][["density", "smoothness"]].tolist() == ["n/a", "n/a"]
+    assert set(rows.query("estimator == 'realism_median'").reason) == {CLASSES}
+    assert verdict["stage.0", "relevance"] == "V"
+    assert rows.query("estimator == 'rsa' and headline").value.notna().all()
+    assert rows.query("estimator == 'S_T_noise'").value.notna().all()
+
+
+class Broken(Planted):
+    """Makes one image in a hundred that is no image."""
+
+    def image(self, z, u):
+        return torch.where((z[:, 0] < 0.01)[:, None, None, None], torch.nan, render(z))
+
+
+def test_a_model_that_makes_nan_is_named():
+    with pytest.raises(ValueError, match="images must be finite: the model makes NaN"):
+        measure_model(Broken(), render(PLACES), phi, n=512)
 
 
 class Switch(Planted):
