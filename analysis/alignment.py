@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from analysis.calibration import Estimate, about, halves, max_statistic, permutation_p_value, permutations
-from analysis.neighbours import check_features
+from analysis.checks import check_features
 from analysis.prepared import rounded_distances, u_centred
 from analysis.similarity import NEIGHBOURS
 from datamodules.files import readable

@@ -34,6 +34,9 @@ FITTED = 50
 SMALLEST_P = 1e-6
 """A fitted tail says no less."""
 
+ROUNDING = 1e-12
+"""Statistics that differ by less, relative to the largest of them, are equal but for rounding."""
+
 COUNTED = 10
 """As many permutations must reach a value for its p-value to be their share."""
 
@@ -93,7 +96,12 @@ def bootstrap(statistic: Callable[[Array], Array], samples: Array, seed: int) ->
         statistic: (B, N, …) resampled rows → (B,).
         samples: (N, …), one row per independent unit, such as a pair.
         seed: Of the resampling.
+
+    Raises:
+        ValueError: No samples.
     """
+    if not len(samples):
+        raise ValueError("samples must hold at least one row")
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(samples), size=(RESAMPLES, len(samples)))
     return interval(statistic(samples[chosen]))
@@ -158,10 +166,11 @@ def permutation_p_value(value: float, permuted: Array) -> float:
     that share is too coarse to stand a correction for many tests: then the tail of a gamma distribution with the
     first three moments of the permuted values (Winkler et al. 2016).
     """
-    reached = int(np.sum(permuted >= value))
+    rounding = ROUNDING * max(abs(value), np.abs(permuted).max(initial=0))
+    reached = int(np.sum(permuted >= value - rounding))
     share = (1 + reached) / (1 + len(permuted))
     spread = float(permuted.std())
-    if reached >= COUNTED or spread == 0 or len(permuted) < FITTED:
+    if reached >= COUNTED or spread <= rounding or len(permuted) < FITTED:
         return share
     skewness = float((((permuted - permuted.mean()) / spread) ** 3).mean())
     # A fitted tail with an end would give 0 beyond it.
@@ -213,7 +222,10 @@ def max_statistic(values: Array, permuted: Array) -> Array:
     """
     if values.ndim != 1 or permuted.ndim != 2 or len(values) != len(permuted):
         raise ValueError(f"values must be (M,) and permuted (M, P), not {values.shape} and {permuted.shape}")
-    mean, spread = permuted.mean(1), permuted.std(1)
-    spread = np.where(spread > 0, spread, 1.0)
-    largest = ((permuted - mean[:, None]) / spread[:, None]).max(axis=0)
-    return np.array([permutation_p_value(float(z), largest) for z in (values - mean) / spread])
+    everything = np.column_stack([values, permuted])
+    away = everything - permuted.mean(1, keepdims=True)
+    away[np.abs(away) <= ROUNDING * np.abs(everything).max(1, keepdims=True)] = 0
+    spread = away[:, 1:].std(1, keepdims=True)
+    found, *by_chance = (away / np.where(spread > 0, spread, 1.0)).T
+    largest = np.max(by_chance, axis=1)
+    return np.array([permutation_p_value(float(z), largest) for z in found])

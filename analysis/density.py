@@ -10,8 +10,9 @@ from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from analysis.calibration import ABSENT, Estimate, about, bootstrap, greater, halves
+from analysis.checks import check_features, check_neighbours, check_varied
 from analysis.measures import Finding, measure
-from analysis.neighbours import Array, check_features, nearest, tiles, within
+from analysis.neighbours import Array, nearest, tiles, within
 from analysis.support import NEIGHBOURS, RealImages
 
 if TYPE_CHECKING:
@@ -28,9 +29,13 @@ class PRDC(TypedDict):
 
 
 def check_samples(real: Array, fake: Array, at_least: int) -> None:
-    """Raise ``ValueError`` unless both are finite matrices of enough rows, and of the same columns."""
+    """Raise ``ValueError`` unless both are finite matrices of enough rows and the same columns, and the reals differ.
+
+    The fakes may be alike: that is what a generator makes that has collapsed.
+    """
     check_features("real", real, at_least)
     check_features("fake", fake, at_least, real.shape[1])
+    check_varied("real", real)
 
 
 def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
@@ -52,8 +57,10 @@ def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
         k: Which neighbour's distance is a ball's radius.
 
     Raises:
-        ValueError: Fewer than k + 1 images of either, columns that don't match, or features that are not finite.
+        ValueError: Fewer than k + 1 images of either, columns that don't match, features that are not finite, or reals
+            that are all alike.
     """
+    check_neighbours(k)
     check_samples(real, fake, k + 1)
     of_real, of_fake = (nearest(features, k)[0][:, -1] for features in (real, fake))
     (covered, holders), (recalled, _) = within(real, fake, of_real[:, None], of_fake[None])
@@ -94,7 +101,8 @@ def kid(real: Array, fake: Array) -> float:
         fake: φ of the generated images, (M, D).
 
     Raises:
-        ValueError: Fewer than 2 images of either, columns that don't match, or features that are not finite.
+        ValueError: Fewer than 2 images of either, columns that don't match, features that are not finite, or reals
+            that are all alike.
     """
     check_samples(real, fake, 2)
     return mean_kernel(real) + mean_kernel(fake) - 2 * mean_kernel(real, fake)
@@ -137,7 +145,8 @@ def frechet_distance(real: Array, fake: Array) -> float:
         fake: φ of the generated images, (M, D).
 
     Raises:
-        ValueError: Fewer than 2 images of either, columns that don't match, or features that are not finite.
+        ValueError: Fewer than 2 images of either, columns that don't match, features that are not finite, or reals
+            that are all alike.
     """
     check_samples(real, fake, 2)
     of_real, of_fake = real.mean(0, dtype=np.float64), fake.mean(0, dtype=np.float64)

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from analysis.checks import check_finite
 from analysis.probes import class_numbers, explicitness, importances, standardised
 
 Array = NDArray[np.float64]
@@ -55,8 +56,9 @@ def discretise(values: Array, bins: int = BINS) -> Index:
     Raises:
         ValueError: Neither (N,) nor (N, D), not finite, or no bin.
     """
-    if values.ndim not in (1, 2) or not values.size or not np.isfinite(values).all():
-        raise ValueError(f"values must be finite, and (N,) or (N, D), not {values.shape}")
+    check_finite("values", values)
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(f"values must be (N,) or (N, D), not {values.shape}")
     if bins < 1:
         raise ValueError(f"bins must be at least 1, not {bins}")
     low = values.min(axis=0)

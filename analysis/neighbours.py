@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.checks import check_features, check_neighbours
+
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
@@ -35,14 +37,6 @@ WIDE = 256
 
 OPEN = 1 / 64
 """Share of the pairs of a tile which, left open, make closer bounds of all of them cheaper than their differences."""
-
-
-def check_features(name: str, features: Array, at_least: int, columns: int | None = None) -> None:
-    """Raise ``ValueError`` unless ``features`` is a finite (N, D) matrix with enough rows, and with these columns."""
-    if features.ndim != 2 or len(features) < at_least or features.shape[1] != (columns or features.shape[1] or 1):
-        raise ValueError(f"{name} must be (N, {columns or 'D'}) with N >= {at_least}, not {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError(f"{name} must be finite: it holds NaN or infinite values")
 
 
 def tiles(n: int, start: int = 0, size: int | None = None) -> list[slice]:
@@ -152,8 +146,7 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
     """
     own = queries is None
     queries = points if queries is None else queries
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    check_neighbours(k)
     check_features("points", points, k + own)
     check_features("queries", queries, 1, points.shape[1])
     points = _solid(points)

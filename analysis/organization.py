@@ -19,6 +19,7 @@ from analysis.calibration import (
     permutation_p_value,
     permutations,
 )
+from analysis.checks import varies
 from analysis.disentanglement import beta_vae, dci, factor_vae, mig, modularity, of_modules, sap
 from analysis.measures import JOINT, Finding, measure
 from analysis.prepared import COMPARISONS, Similarity, principal_scores
@@ -108,7 +109,8 @@ def of_ranks(evidence: "Evidence") -> Iterator[Finding]:
     x, y = principal_scores(evidence.trials.gram[:m, :m], m), evidence.recorded[:m]
 
     def value(keep: Index) -> float:
-        return information_imbalance(x[keep], y[keep])[0]
+        # Halves may be alike where the whole is not: then they tell nothing.
+        return information_imbalance(x[keep], y[keep])[0] if varies(x[keep]) and varies(y[keep]) else 1.0
 
     found, ceiling = value(np.arange(m)), evidence.reference.organized["information_imbalance"]
     low, high = about(found, np.array([value(half) for half in halves(m, evidence.seed, RESAMPLED)]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from analysis.neighbours import check_features
+from analysis.checks import check_features
 from analysis.similarity import NEIGHBOURS, ROUNDING, centred, centred_ranks
 
 Array = NDArray[np.float64]

@@ -12,6 +12,8 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from analysis.checks import check_features, check_finite, check_varied
+
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Target = NDArray[Any]
@@ -22,26 +24,20 @@ PENALTIES = np.logspace(-3, 4, 8)
 SHUFFLES = 10
 
 
-def check_matrix(name: str, values: Target, at_least: int) -> None:
-    """Raise ``ValueError`` unless ``values`` is a finite (N, D) matrix with enough rows and at least one column."""
-    if values.ndim != 2 or len(values) < at_least or values.shape[1] < 1:
-        raise ValueError(f"{name} must be (N, D) with N >= {at_least} and D >= 1, not {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite: it holds NaN or infinite values")
-
-
 def _check_target(name: str, target: Target, n: int, *, classes: bool) -> None:
-    check_matrix(name, target.reshape(len(target), -1), 1)
+    check_finite(name, target)
+    check_features(name, target.reshape(len(target), -1), 1)
     if len(target) != n:
         raise ValueError(f"{name} must have one row for each of the {n} of x, not {len(target)}")
     if classes and (target.ndim != 1 or len(np.unique(target)) < 2):
         raise ValueError(f"{name} must be class numbers (N,) with at least two classes")
+    check_varied(name, target)
 
 
 def class_numbers(codes: Array, factors: Index) -> Index:
     """``factors`` (N, K), their classes numbered from 0; ``ValueError`` unless they fit ``codes`` (N, D)."""
-    check_matrix("codes", codes, 1)
-    check_matrix("factors", factors, 1)
+    check_features("codes", codes, 1)
+    check_features("factors", factors, 1)
     if len(factors) != len(codes) or not np.issubdtype(factors.dtype, np.integer):
         raise ValueError(f"factors must be integers (N, K) with the N = {len(codes)} of codes, not {factors.shape}")
     if (factors == factors[0]).all(axis=0).any():
@@ -83,9 +79,10 @@ def linear_probe(x: Array, y: Target, *, classes: bool, seed: int = 0) -> Target
         Predictions for images outside the training folds, of the shape of ``y``.
 
     Raises:
-        ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, or a single class.
+        ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, a single class, or a constant
+            encoding.
     """
-    check_matrix("x", x, 2 * FOLDS)
+    check_features("x", x, 2 * FOLDS)
     _check_target("y", y, len(x), classes=classes)
     if classes:
         smallest = np.unique(y, return_counts=True)[1].min()
@@ -116,9 +113,10 @@ def probe_all(x: Array, targets: Sequence[Target], classes: Sequence[bool], seed
         For each factor the predictions for images outside the training folds, of the shape of the factor.
 
     Raises:
-        ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, or a single class.
+        ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, a single class, or a constant
+            encoding.
     """
-    check_matrix("x", x, 2 * FOLDS)
+    check_features("x", x, 2 * FOLDS)
     if not targets or len(targets) != len(classes):
         raise ValueError(f"targets must be one or more, as many as classes, not {len(targets)} and {len(classes)}")
     levels, encodings = [], []
@@ -155,8 +153,7 @@ def probe_score(target: Target, found: Target, *, classes: bool) -> float:
         raise ValueError(f"found must have the shape of target, {target.shape}, not {found.shape}")
     if classes:
         return float((target == found).mean())
-    if (target == target[0]).all():
-        raise ValueError("target must vary: R² of a constant is undefined")
+    check_varied("target", target)
     return float(1 - ((target - found) ** 2).sum() / ((target - target.mean(axis=0)) ** 2).sum())
 
 
@@ -253,7 +250,7 @@ def importances(codes: Array, factors: Index, *, fast: bool = False, seed: int =
         ValueError: Shapes do not match, codes are not finite, fewer than three rows, factors are no integers or hold a
             single class.
     """
-    check_matrix("codes", codes, 3)
+    check_features("codes", codes, 3)
     factors, codes = class_numbers(codes, factors), standardised(codes)
     rng = np.random.default_rng(seed)
     found, accuracies = [], []

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.calibration import SIGNIFICANT, bootstrap, permutation_p_value, permutations
+from analysis.checks import varies
 from analysis.prepared import centred_gram, similarities
 from analysis.similarity import information_imbalance
 from analysis.smoothness import STEPS, PathShape, path_shape
@@ -103,7 +104,7 @@ class Reference(Space):
             by_chance = similarity.permuted(permutations(len(real), self.subject.seed))
             shown = permutation_p_value(similarity.value(), by_chance) < SIGNIFICANT
             found[name] = similarity.value() if shown else -np.inf
-        return found | {"information_imbalance": information_imbalance(truth, real)[0]}
+        return found | {"information_imbalance": information_imbalance(truth, real)[0] if varies(truth) else 1.0}
 
 
 def median(samples: Array) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.calibration import SIGNIFICANT, STILL, Estimate, bootstrap, greater
+from analysis.checks import check_features
 from analysis.measures import Finding, measure
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ def squared_distances(o: Array, e: Array, c: Array) -> Array:
     Raises:
         ValueError: Shapes differ or features are not finite.
     """
-    if not (o.ndim == 2 and o.shape == e.shape == c.shape and len(o)):
+    for name, features in (("o", o), ("e", e), ("c", c)):
+        check_features(name, features, 1)
+    if not o.shape == e.shape == c.shape:
         raise ValueError(f"o, e and c must be (N, D) alike, not {o.shape}, {e.shape}, {c.shape}")
-    if not all(np.isfinite(x).all() for x in (o, e, c)):
-        raise ValueError("o, e and c must be finite: they hold NaN or infinite values")
     return np.stack([((a - b) ** 2).sum(1) for a, b in ((o, e), (c, o), (c, e))], axis=1)
 
 

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-from analysis.neighbours import check_features, nearest, paired_distances, tiles
+from analysis.checks import check_features, check_neighbours, check_varied
+from analysis.neighbours import nearest, paired_distances, tiles
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -108,9 +109,12 @@ def mutual_knn(x: Array, y: Array, k: int = NEIGHBOURS) -> float:
         k: Number of neighbours, below N.
 
     Raises:
-        ValueError: Shapes do not match, N <= k, k < 1, or values are not finite.
+        ValueError: Shapes do not match, N <= k, k < 1, values are not finite, or all points of a space are alike.
     """
+    check_neighbours(k)
     check_pair(x, y, k + 1)
+    check_varied("x", x)
+    check_varied("y", y)
     n = len(x)
     a, b = (nearest(points, k)[1] + n * np.arange(n)[:, None] for points in (x, y))
     return len(np.intersect1d(a, b, assume_unique=True)) / (k * n)
@@ -120,8 +124,8 @@ def information_imbalance(x: Array, y: Array, k: int = 1) -> tuple[float, float]
     """How little the nearest neighbours in one space tell of those in the other: (Δ(x→y), Δ(y→x)).
 
     ``Δ(x→y) = 2/N · E r``, with r the rank by distance in y, from 1 up, of each of an image's k nearest others in x.
-    Lower is more informative: (k + 1)/N where y has the same neighbours, 1 in expectation where it is unrelated or
-    constant, and always below 2. The two differ where one space holds what the other lacks; swapping the spaces swaps
+    Lower is more informative: (k + 1)/N where y has the same neighbours, 1 in expectation where it is unrelated, and
+    always below 2. The two differ where one space holds what the other lacks; swapping the spaces swaps
     them. Invariant under isometries and scalings of either. Equally distant images share their mean rank. Source:
     Glielmo et al. 2022, equation 3.
 
@@ -131,9 +135,12 @@ def information_imbalance(x: Array, y: Array, k: int = 1) -> tuple[float, float]
         k: Number of neighbours, below N.
 
     Raises:
-        ValueError: Shapes do not match, N <= k, k < 1, or values are not finite.
+        ValueError: Shapes do not match, N <= k, k < 1, values are not finite, or all points of a space are alike.
     """
+    check_neighbours(k)
     check_pair(x, y, k + 1)
+    check_varied("x", x)
+    check_varied("y", y)
     forward, backward = (_ranks(b, nearest(a, k)[1]).mean() for a, b in ((x, y), (y, x)))
     return float(2 / len(x) * forward), float(2 / len(x) * backward)
 

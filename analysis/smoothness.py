@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.calibration import PERMUTATIONS, Estimate, bootstrap, interval
+from analysis.checks import check_features, check_finite
 from analysis.measures import Finding, measure
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ def path_shape(features: Array) -> PathShape:
     Raises:
         ValueError: Not of that shape, fewer than three steps, or not finite.
     """
-    if features.ndim != 3 or features.shape[1] < 4:
-        raise ValueError(f"features must be (P, K + 1, D) with K >= 3, not {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError("features must be finite: they hold NaN or infinite values")
+    check_finite("features", features)
+    if features.ndim != 3 or features.shape[1] < 4 or not features.size:
+        raise ValueError(f"features must be (P, K + 1, D) with P >= 1 and K >= 3, not {features.shape}")
     k = features.shape[1] - 1
     single = np.linalg.norm(np.diff(features, axis=1), axis=2)
     double = np.linalg.norm(features[:, 2:] - features[:, :-2], axis=2)
@@ -98,10 +98,9 @@ def neighbourhood_curve(features: Array, alphas: Array | None = None) -> Neighbo
     Raises:
         ValueError: Shapes do not match, fewer than two positions, values are not finite, or no walk leads anywhere.
     """
-    if features.ndim != 3 or features.shape[1] < 2:
-        raise ValueError(f"features must be (P, A, D) with A >= 2, not {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError("features must be finite: they hold NaN or infinite values")
+    check_finite("features", features)
+    if features.ndim != 3 or features.shape[1] < 2 or not features.size:
+        raise ValueError(f"features must be (P, A, D) with P >= 1 and A >= 2, not {features.shape}")
     at = np.linspace(0, 1, features.shape[1]) if alphas is None else alphas
     if at.shape != (features.shape[1],) or at[0] != 0 or at[-1] != 1 or not (np.diff(at) > 0).all():
         raise ValueError(f"alphas must be {features.shape[1]} positions that ascend from 0 to 1, not {at}")
@@ -132,11 +131,11 @@ def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Arra
     Raises:
         ValueError: Shapes do not match, values are not finite, ε is not in (0, 1], or O and E never differ.
     """
+    for name, features in (("start", start), ("moved", moved), ("o", o), ("e", e)):
+        check_features(name, features, 1)
     for names, a, b in (("start and moved", start, moved), ("o and e", o, e)):
-        if a.ndim != 2 or a.shape != b.shape or not len(a):
+        if a.shape != b.shape:
             raise ValueError(f"{names} must be (N, D) alike, not {a.shape} and {b.shape}")
-        if not (np.isfinite(a).all() and np.isfinite(b).all()):
-            raise ValueError(f"{names} must be finite: they hold NaN or infinite values")
     if start.shape[1] != o.shape[1]:
         raise ValueError(f"start and o must have the same features, not {start.shape[1]} and {o.shape[1]} of them")
     if not 0 < epsilon <= 1:

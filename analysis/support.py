@@ -5,7 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.neighbours import Array, check_features, nearest, within
+from analysis.checks import check_features, check_neighbours
+from analysis.neighbours import Array, nearest, within
 
 NEIGHBOURS = 3
 """Which neighbour's distance is the radius of a ball around a real image, as in Kynkäänniemi et al. 2019."""
@@ -33,6 +34,7 @@ class RealImages:
     """
 
     def __init__(self, features: Array, k: int = NEIGHBOURS) -> None:
+        check_neighbours(k)
         check_features("real", features, k + 1)
         self.features, self.k = features, k
         self.radii = nearest(features, k)[0][:, -1]

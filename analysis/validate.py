@@ -36,18 +36,18 @@ def planted_matrix(seeds: int, n: int) -> pd.DataFrame:
         One row per expectation: generator, candidate, what, expected, got (each verdict with its number of seeds),
         right (how many seeds).
     """
-    planted = _module("planted")
+    planted, phi = _module("planted"), _module("world").phi
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for name, case in tqdm(planted.PLANTED.items(), desc="planted generators"):
         images, factors = case.real
         names = sorted({candidate for candidate, *_ in (*case.verdicts, *case.rows)})
         for seed in range(seeds):
             rows = measure_model(
-                case.model, images, planted.phi, factors=factors, n=n * case.times, seed=seed, candidates=names
+                case.model, images, phi, factors=factors, n=n * case.times, seed=seed, candidates=names
             )
             for what, expected, got in judged(rows, case):
                 found.setdefault((name, *what, expected), []).append(got)
-            for what, expected, got in split(case, planted.phi, n // 2, seed):
+            for what, expected, got in split(case, phi, n // 2, seed):
                 found.setdefault((name, *what, expected), []).append(got)
     return pd.DataFrame(
         {

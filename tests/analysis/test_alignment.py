@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted import PLACES, SIZE, Ghosts, Planted, render
+from planted import Ghosts, Planted
+from world import PLACES, SIZE, render
 
 from analysis.align import inputs_of, place, places_of, refusal, returned
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, Place, align, over_trainings, read_alignment, told

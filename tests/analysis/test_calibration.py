@@ -71,6 +71,16 @@ def test_a_permutation_p_value_is_the_share_where_it_is_large_and_a_tail_where_i
     assert permutation_p_value(1.0, np.zeros(200)) == pytest.approx(1 / 201)
 
 
+def test_what_only_rounding_tells_from_chance_is_chance():
+    permuted = 0.2 + 1e-16 * RNG.normal(size=200)
+    value = float(permuted.max()) + 1e-16
+    assert permutation_p_value(value, permuted) == 1
+    assert max_statistic(np.array([value]), permuted[None]) == 1
+    beside = max_statistic(np.array([value, 3.0]), np.stack([permuted, RNG.normal(size=200)]))
+    assert beside[0] > 0.3
+    assert beside[1] < 0.05
+
+
 def test_permutation_p_values_are_uniform_under_the_null():
     found = np.array([permutation_p_value(x, RNG.normal(size=200)) for x in RNG.normal(size=4000)])
     for level in (0.005, 0.05, 0.5):
@@ -90,6 +100,8 @@ def test_bootstrap_intervals_cover_the_truth():
         low, high = bootstrap(lambda x: x.mean(axis=-1), RNG.normal(size=60), seed)
         covered += low < 0 < high
     assert 0.9 <= covered / 200 <= 0.98
+    with pytest.raises(ValueError, match="samples must hold"):
+        bootstrap(lambda x: x.mean(axis=-1), np.empty(0), 0)
 
 
 def test_intervals_over_trainings_are_wider_than_those_within_one():

@@ -4,7 +4,8 @@ import matplotlib.image
 import pandas as pd
 import pytest
 import torch
-from planted import PLANTED, Relay, phi
+from planted import PLANTED, Relay
+from world import phi
 
 from analysis.dissect import Extent, dissect
 from analysis.figures import ROLES, bars, labels_of, network, role_matrix, save_figures

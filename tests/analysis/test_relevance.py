@@ -45,9 +45,12 @@ def test_a_factor_flips_where_the_edit_lies_nearer_and_a_third_class_is_no_flip(
 
 
 @pytest.mark.parametrize("measure", [effects, flips])
-@pytest.mark.parametrize("bad", [np.full((5, 2), np.nan), np.zeros((4, 2)), np.zeros(5)])
-def test_what_is_wrong_is_named(measure, bad):
-    with pytest.raises(ValueError, match="o, e and c must be"):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [(np.full((5, 2), np.nan), "o must be finite"), (np.zeros((4, 2)), "o, e and c"), (np.zeros(5), r"o must be \(N")],
+)
+def test_what_is_wrong_is_named(measure, bad, message):
+    with pytest.raises(ValueError, match=message):
         measure(bad, np.zeros((5, 2)), np.ones((5, 2)))
 
 

@@ -181,9 +181,9 @@ def test_the_curve_names_what_is_wrong(features, alphas, message):
     ("change", "message"),
     [
         ({"moved": np.ones((4, 3))}, "start and moved must be"),
-        ({"e": np.ones(5)}, "o and e must be"),
-        ({"o": np.full((5, 2), np.nan)}, "o and e must be finite"),
-        ({"start": np.zeros((0, 2)), "moved": np.zeros((0, 2))}, "start and moved must be"),
+        ({"e": np.ones(5)}, r"e must be \(N, D\)"),
+        ({"o": np.full((5, 2), np.nan)}, "o must be finite"),
+        ({"start": np.zeros((0, 2)), "moved": np.zeros((0, 2))}, "start must be .* N >= 1"),
         ({"start": np.zeros((5, 3)), "moved": np.zeros((5, 3))}, "start and o must have"),
         ({"epsilon": 0.0}, "epsilon must lie"),
         ({"epsilon": 1.5}, "epsilon must lie"),

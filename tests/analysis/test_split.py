@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from planted import PLACES, PLANTED, Chain, Constant, Hash, Planted, Relay, TwoParts, phi, render
+from planted import PLANTED, Chain, Constant, Hash, Planted, Relay, TwoParts
+from world import PLACES, phi, render
 
 from analysis.calibration import max_statistic
 from analysis.dissect import Extent, dissect, split_model, steps_of

@@ -13,8 +13,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
-from planted import Chain, phi
+from planted import Chain
 from wandb_offline import read_run
+from world import phi
 
 from analysis.dissect import Extent, split_model
 from analysis.inject import checked, is_injected, settings

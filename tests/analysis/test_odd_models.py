@@ -1,0 +1,139 @@
+"""Models that meet the contract and are unlike those that were trained here."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from planted import Chain, Planted
+from world import PLACES, phi, render
+
+from analysis import measure_model, verdicts
+from analysis.evidence import CLASSES
+from analysis.prepared import centred_gram
+from analysis.subject import Subject
+from analysis.trials import Trials
+from paradigms.contract import Generation, Kind, LatentCandidate, Path
+
+
+def measured(model, **more):
+    rows = measure_model(model, render(PLACES), phi, factors=PLACES, n=256, **more)
+    return rows, verdicts(rows).set_index(["candidate", "property"])["verdict"]
+
+
+class Noisy(Chain):
+    """A feed-forward generator that also draws noise: its stages are no trajectory."""
+
+    candidates: ClassVar = Chain.candidates | {"u": LatentCandidate("u", Kind.NOISE, (2,), Path.LERP)}
+
+
+def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
+    rows = measure_model(
+        Noisy(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
+    )
+    assert set(rows.timestep) == {-1}
+    assert rows.query("headline").status.tolist() == ["ok"]
+
+
+class Single(Planted):
+    """One number, which is both the row and the column."""
+
+    candidates: ClassVar = {"z": LatentCandidate("z", Kind.PRIOR, (1,), Path.LERP)}
+
+    def draw(self, n, generator):
+        return {"z": torch.rand(n, 1, generator=generator)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        return Generation(render(inputs["z"].expand(-1, 2)), {name: inputs[name] for name in record})
+
+
+def test_one_number_has_all_four_properties_and_no_parts_to_shuffle():
+    rows, verdict = measured(Single())
+    assert verdict["z"].to_dict() == dict.fromkeys(("relevance", "density", "smoothness", "organization"), "V")
+    controls = rows[rows.estimator.isin(["S_T_shuffled", "S_T_noise"])]
+    assert set(controls.reason) == {"its value has no parts to be shuffled"}
+    assert rows.query("estimator == 'S_T' and headline").reason.tolist() == ["carries: S_1 1.00, no controls"]
+
+
+class Quantised(Chain):
+    """A stage that holds classes, one of eight for each axis, inside a smooth generator."""
+
+    candidates: ClassVar = Chain.candidates | {"stage.0": LatentCandidate("stage.0", Kind.ACTIVATION, (2,), Path.LERP)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        codes = (edits or {}).get("stage.0", lambda x, step: x)((8 * inputs["z"]).long(), 0)
+        values = dict(inputs) | {"stage.0": codes, "stage.1": codes / 8}
+        return Generation(render(codes / 7), {name: values[name] for name in record})
+
+
+def test_classes_inside_a_model_have_neither_neighbourhood_nor_paths():
+    rows, verdict = measured(Quantised(), candidates=["stage.0"])
+    assert verdict["stage.0"][["density", "smoothness"]].tolist() == ["n/a", "n/a"]
+    assert set(rows.query("estimator == 'realism_median'").reason) == {CLASSES}
+    assert verdict["stage.0", "relevance"] == "V"
+    assert rows.query("estimator == 'rsa' and headline").value.notna().all()
+    assert rows.query("estimator == 'S_T_noise'").value.notna().all()
+
+
+class Broken(Planted):
+    """Makes one image in a hundred that is no image."""
+
+    def image(self, z, u):
+        return torch.where((z[:, 0] < 0.01)[:, None, None, None], torch.nan, render(z))
+
+
+def test_a_model_that_makes_nan_is_named():
+    with pytest.raises(ValueError, match="images must be finite: the model makes NaN"):
+        measure_model(Broken(), render(PLACES), phi, n=512)
+
+
+class Switch(Planted):
+    """Two images, chosen by whether z lies left or right: most walks lead nowhere."""
+
+    def image(self, z, u):
+        return render((z[:, :1] > 0.5).float().expand(-1, 2))
+
+
+class Dead(Chain):
+    """A first stage whose value never changes."""
+
+    def generate(self, inputs, *, record=(), edits=None):
+        made = super().generate(inputs, record=("stage.1",), edits={})
+        values = dict(inputs) | {"stage.0": torch.zeros_like(inputs["z"]), "stage.1": made.values["stage.1"]}
+        return made.__class__(made.images, {name: values[name] for name in record})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_walks_that_stand_still_are_no_crash(seed):
+    rows = measure_model(Switch(), render(PLACES), phi, n=24, seed=seed, candidates=["z"])
+    assert rows.query("status == 'ok'").value.notna().all()
+
+
+def test_a_value_that_never_changes_is_no_crash():
+    rows = measure_model(Dead(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"])
+    assert rows.query("property == 'organization' and headline").reason.tolist() == ["its value never changes"]
+
+
+class Small(Chain):
+    """A first stage whose value varies on a scale of its own."""
+
+    def generate(self, inputs, *, record=(), edits=None):
+        made = super().generate(inputs, record=record, edits={})
+        return made.__class__(made.images, {name: 1e-7 * value for name, value in made.values.items()})
+
+
+def test_whether_a_value_varies_does_not_depend_on_its_units():
+    rows = measure_model(
+        Small(), render(PLACES), phi, factors=PLACES, n=64, candidates=["stage.0"], properties=["organization"]
+    )
+    assert rows.query("headline").verdict.tolist() == ["V"]
+
+
+def test_the_twins_values_are_compared_step_by_step():
+    subject = Subject(Noisy(), render(PLACES), None, 24, 0)
+    values = torch.randn(24, 3, 5, 2, generator=torch.Generator().manual_seed(0))
+    candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
+    trials = Trials(subject, candidate, values, values, None, None)
+    assert trials.has_steps
+    np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
+    np.testing.assert_allclose(trials.twin_gram, trials.gram)
