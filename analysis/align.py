@@ -18,9 +18,8 @@ from tqdm import tqdm
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, DATA, Place, align
 from analysis.figures import save_alignment
 from analysis.interventions import generate_all, groups, record_all, split_inputs
-from analysis.prepared import centred_gram
 from analysis.sink import logged
-from analysis.subject import SMALLEST, array, coordinates
+from analysis.subject import SMALLEST, array, value_gram
 from analysis.tables import alignment_table
 from analysis.trained import Trained
 from datamodules.base import encode
@@ -96,7 +95,7 @@ def places_of(model: GenerativeModel, inputs: Inputs, name: str, seed: int) -> I
 def place(model: str, seed: int, candidate: str, kind: str, value: Tensor) -> Place:
     """The place that holds ``value`` (n, …)."""
     parts = value.reshape(len(value), -1).split(COLUMNS_AT_ONCE, dim=1)
-    return Place(model, seed, candidate, kind, np.asarray(sum(centred_gram(coordinates(part)) for part in parts)))
+    return Place(model, seed, candidate, kind, np.asarray(sum(value_gram(part) for part in parts)))
 
 
 def returned(images: Tensor, again: Tensor) -> float:

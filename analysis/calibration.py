@@ -166,6 +166,8 @@ def permutation_p_value(value: float, permuted: Array) -> float:
     that share is too coarse to stand a correction for many tests: then the tail of a gamma distribution with the
     first three moments of the permuted values (Winkler et al. 2016).
     """
+    if math.isnan(value):
+        return value
     rounding = ROUNDING * max(abs(value), np.abs(permuted).max(initial=0))
     reached = int(np.sum(permuted >= value - rounding))
     share = (1 + reached) / (1 + len(permuted))
@@ -227,5 +229,5 @@ def max_statistic(values: Array, permuted: Array) -> Array:
     away[np.abs(away) <= ROUNDING * np.abs(everything).max(1, keepdims=True)] = 0
     spread = away[:, 1:].std(1, keepdims=True)
     found, *by_chance = (away / np.where(spread > 0, spread, 1.0)).T
-    largest = np.max(by_chance, axis=1)
+    largest = np.fmax.reduce(by_chance, axis=1)
     return np.array([permutation_p_value(float(z), largest) for z in found])

@@ -10,7 +10,7 @@ Numbers = NDArray[Any]
 
 def check_finite(name: str, values: Numbers) -> None:
     """Raise ``ValueError`` unless ``values`` is an array of finite numbers."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be a NumPy array of numbers, not {getattr(values, 'dtype', type(values))}")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite: it holds NaN or infinite values")
@@ -23,10 +23,10 @@ def check_features(name: str, features: Numbers, at_least: int, columns: int | N
         raise ValueError(f"{name} must be (N, {columns or 'D'}) with N >= {at_least}, not {features.shape}")
 
 
-def check_neighbours(k: int) -> None:
-    """Raise ``ValueError`` unless ``k`` is a whole number from 1 up."""
-    if not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k must be a whole number, at least 1, not {k}")
+def check_number(name: str, number: int, at_least: int = 1) -> None:
+    """Raise ``ValueError`` unless ``number`` is whole and large enough."""
+    if not isinstance(number, int | np.integer) or number < at_least:
+        raise ValueError(f"{name} must be a whole number, at least {at_least}, not {number}")
 
 
 def varies(values: Numbers) -> bool:

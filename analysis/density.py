@@ -10,7 +10,7 @@ from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from analysis.calibration import ABSENT, Estimate, about, bootstrap, greater, halves
-from analysis.checks import check_features, check_neighbours, check_varied
+from analysis.checks import check_features, check_number, check_varied
 from analysis.measures import Finding, measure
 from analysis.neighbours import Array, nearest, tiles, within
 from analysis.support import NEIGHBOURS, RealImages
@@ -60,7 +60,7 @@ def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
         ValueError: Fewer than k + 1 images of either, columns that don't match, features that are not finite, or reals
             that are all alike.
     """
-    check_neighbours(k)
+    check_number("k", k)
     check_samples(real, fake, k + 1)
     of_real, of_fake = (nearest(features, k)[0][:, -1] for features in (real, fake))
     (covered, holders), (recalled, _) = within(real, fake, of_real[:, None], of_fake[None])
@@ -81,9 +81,12 @@ def realism(real: Array, fake: Array, k: int = NEIGHBOURS) -> Array:
         k: Which neighbour's distance is a ball's radius.
 
     Raises:
-        ValueError: Fewer than k + 1 real images, columns that don't match, or features that are not finite.
+        ValueError: Fewer than k + 1 real images, nearly all of them copies, columns that don't match, or features that
+            are not finite.
     """
-    return RealImages(real, k).realism(fake)
+    support = RealImages(real, k)
+    check_features("fake", fake, 1, real.shape[1])
+    return support.realism(fake)
 
 
 def kid(real: Array, fake: Array) -> float:

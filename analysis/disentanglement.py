@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.checks import check_finite
+from analysis.checks import check_finite, check_number
 from analysis.probes import class_numbers, explicitness, importances, standardised
 
 Array = NDArray[np.float64]
@@ -59,8 +59,7 @@ def discretise(values: Array, bins: int = BINS) -> Index:
     check_finite("values", values)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"values must be (N,) or (N, D), not {values.shape}")
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, not {bins}")
+    check_number("bins", bins)
     low = values.min(axis=0)
     width = values.max(axis=0) - low
     place = (values - low) / np.where(width > 0, width, 1) * bins
@@ -240,8 +239,8 @@ def factor_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 6
     Raises:
         ValueError: As :func:`mutual_information`; too few rows to share a class; ``groups`` < 1 or ``size`` < 2.
     """
-    if groups < 1 or size < 2:
-        raise ValueError(f"groups must be at least 1 and size at least 2, not {groups} and {size}")
+    check_number("groups", groups)
+    check_number("size", size, 2)
     factors, codes = class_numbers(codes, factors), standardised(codes)
     still = (codes == codes[0]).all(axis=0)
     rng = np.random.default_rng(seed)
@@ -275,8 +274,8 @@ def beta_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 64,
     Raises:
         ValueError: As :func:`mutual_information`; too few rows to share a class; ``groups`` or ``size`` < 1.
     """
-    if groups < 1 or size < 1:
-        raise ValueError(f"groups and size must be at least 1, not {groups} and {size}")
+    check_number("groups", groups)
+    check_number("size", size)
     factors, codes = class_numbers(codes, factors), standardised(codes)
     rng = np.random.default_rng(seed)
     number = factors.shape[1]

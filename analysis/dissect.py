@@ -277,6 +277,8 @@ def split_model(
     """
     known = None if factors is None else Factors.of(factors)
     space = Space("phi", phi)
+    if images is not None and not torch.isfinite(images).all():
+        raise ValueError("images must be finite: they hold NaN or infinite values")
     if images is not None and known is not None:
         space.read(space.features(images), known)
     generator = torch.Generator().manual_seed(seed)

@@ -95,7 +95,7 @@ class Evidence:
     @cached_property
     def controls(self) -> Mapping[str, Array]:
         """Squared distances (m, 3) of O, E and C, where C got E's value shuffled, or noise like it."""
-        _ = self.injected
+        _ = self.injected, self.is_space
         if self.trials.controls is None:
             raise MissingError(NO_PARTS)
         o, e, of_shuffled, of_noise = np.moveaxis(self._features(self.trials.controls), 1, 0)
@@ -153,9 +153,16 @@ class Evidence:
         return {}
 
     @cached_property
+    def is_space(self) -> bool:
+        """Whether there is something between two values, and around one."""
+        if self.trials.has_classes:
+            raise MissingError(CLASSES)
+        return True
+
+    @cached_property
     def fresh(self) -> Array:
         """Features (n, D) of images whose value is a fresh draw."""
-        if self.trials.has_classes and self.trials.name not in self.trials.subject.inputs:
+        if not self.trials.has_distribution:
             raise MissingError(CLASSES)
         return self.reference.features(self.trials.fresh)
 
@@ -169,22 +176,19 @@ class Evidence:
         """Whether values lie on a sphere, so that a random direction of the same length is a value."""
         if self.trials.candidate.path is not Path.SLERP:
             raise MissingError(NO_LENGTH)
-        return True
+        return self.is_space
 
     @cached_property
     def is_encoded(self) -> bool:
         """Whether the encoder finds the value of an image."""
         if self.trials.name not in self.trials.subject.encoded:
             raise MissingError(NO_ENCODER)
-        if self.trials.has_classes:
-            raise MissingError(CLASSES)
-        return True
+        return self.is_space
 
     @cached_property
     def walks(self) -> Array:
         """Features (P, K + 1, D) along walks from O's value to E's."""
-        if self.trials.has_classes:
-            raise MissingError(CLASSES)
+        _ = self.is_space
         found = self._features(self.trials.walks)
         if np.allclose(found[:, 0], found[:, -1], atol=1e-7):
             raise MissingError(NO_WALK)
@@ -207,8 +211,10 @@ class Evidence:
     @cached_property
     def varies(self) -> bool:
         """Whether the recorded value differs between images."""
-        length = torch.linalg.vector_norm(self.trials.values.float(), dtype=torch.float64)
-        if np.trace(self.trials.gram) <= ROUNDING * float(length) ** 2:
+        values, trials = self.trials.values, self.trials
+        length = float(torch.linalg.vector_norm(values.float(), dtype=torch.float64))
+        still = (values == values[0]).all()
+        if still or (not trials.has_classes and np.trace(trials.gram) <= ROUNDING * length**2):
             raise MissingError(CONSTANT)
         return True
 

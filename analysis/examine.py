@@ -205,7 +205,7 @@ class Examiner:
         self.result.scores[name] = principal_scores(trials.gram, min(64, self.subject.n // 4))
         if trials.injected is not None and "relevance" in properties:
             pictures[name, "relevance"] = trials.injected[:8]
-        if "density" in properties:
+        if "density" in properties and trials.has_distribution:
             pictures[name, "density"] = trials.fresh[:24].unflatten(0, (-1, 8))
         if "walks" in made:
             pictures[name, "smoothness"] = trials.walks[:4]

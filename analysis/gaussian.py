@@ -19,7 +19,7 @@ class GaussianValues:
     def __init__(self, values: Tensor) -> None:
         n = len(values)
         self.values, self.mean = values, values.float().mean(0)
-        flat = (values.float() - self.mean).flatten(1)
+        flat = (values.float() - self.mean).reshape(n, -1)
         gram = (flat @ flat.T).double()
         variances, axes = torch.linalg.eigh(gram / n)
         kept = variances > variances[-1] * 1e-6
@@ -32,12 +32,12 @@ class GaussianValues:
         self.weights = (axes * (shrunk / variances / n).sqrt()).float()
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Fresh values (n, …)."""
+        """Fresh values (n, …), of the type of the recorded ones."""
         normal = torch.randn(n, self.weights.shape[1], generator=generator).to(self.weights.device)
         mixture = normal @ self.weights.T
-        flat = (self.values.float() - self.mean).flatten(1)
+        flat = (self.values.float() - self.mean).reshape(len(self.values), -1)
         drawn: Tensor = mixture @ flat
-        return drawn.view(n, *self.mean.shape) + self.mean
+        return (drawn.view(n, *self.mean.shape) + self.mean).to(self.values)
 
 
 def _shrinkage(scores: Tensor) -> float:

@@ -32,25 +32,22 @@ def shuffled(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
     For values that have parts.
     """
     dims = (candidate.channel,) if e.shape[candidate.channel] > 1 else candidate.places
-    # Rolled by half of their number, so that none stays.
-    return e.roll([max(1, e.shape[dim] // 2) for dim in dims], dims)
+    # Rolled by about half of their number, so that none stays; by one that has no divisor in common with it, so that a
+    # value that repeats itself does not come out as it was.
+    numbers = [e.shape[dim] for dim in dims]
+    return e.roll([next((s for s in range(n // 2, 0, -1) if math.gcd(s, n) == 1), 0) for n in numbers], dims)
 
 
 def matched_noise(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
-    """Noise like E's value: a control.
+    """Gaussian noise with the mean and the variance of each channel of E's value: a control.
 
-    Gaussian, with the mean and the variance of each channel, or of the whole value where there is one place. Of whole
-    numbers, the same classes in an order of chance.
-
-    For values that have parts.
+    Of the whole value where there is one place. For values that have parts; classes have no moments, and are shuffled.
     """
-    generator = torch.Generator().manual_seed(0)
     if not e.is_floating_point():
-        flat = e.flatten(1)
-        return flat.gather(1, torch.rand(flat.shape, generator=generator).argsort(dim=1).to(e.device)).view_as(e)
+        return shuffled(o, e, candidate)
     single = math.prod(e.shape[dim] for dim in candidate.places) == 1
     dims = (candidate.channel, *candidate.places) if single else candidate.places
-    normal = torch.randn(e.shape, generator=generator).to(e)
+    normal = torch.randn(e.shape, generator=torch.Generator().manual_seed(0)).to(e)
     return normal * e.std(dims, keepdim=True, unbiased=False) + e.mean(dims, keepdim=True)
 
 

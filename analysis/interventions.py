@@ -43,15 +43,15 @@ def walk(o: Tensor, e: Tensor, alpha: float, path: Path) -> Tensor:
     ``alpha`` 0 and 1 give ``o`` and ``e`` bitwise.
 
     Raises:
-        ValueError: Another ``alpha`` is asked of whole numbers, which are classes.
+        ValueError: Another strength ``alpha`` is asked of whole numbers, which are classes.
     """
     if alpha in (0.0, 1.0):
         return e if alpha else o
     if not o.is_floating_point():
-        raise ValueError(f"alpha must be 0 or 1 where values are whole numbers, not {alpha}: nothing lies between them")
+        raise ValueError(f"strength must be 1 where values are classes, not {alpha}: nothing lies between them")
     if path is Path.LERP:
         return torch.lerp(o, e, alpha)
-    a, b = o.flatten(1), e.flatten(1)
+    a, b = (value.reshape(len(value), -1) for value in (o, e))
     lengths = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     cosine = ((a / lengths[0]) * (b / lengths[1])).sum(1, keepdim=True).clamp(-1, 1)
     angle = cosine.acos()

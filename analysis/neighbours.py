@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.checks import check_features, check_neighbours
+from analysis.checks import check_features, check_number
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -146,7 +146,7 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
     """
     own = queries is None
     queries = points if queries is None else queries
-    check_neighbours(k)
+    check_number("k", k)
     check_features("points", points, k + own)
     check_features("queries", queries, 1, points.shape[1])
     points = _solid(points)

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.checks import check_features, check_finite, check_varied
+from analysis.checks import check_features, check_finite, check_number, check_varied
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -26,7 +26,8 @@ SHUFFLES = 10
 
 def _check_target(name: str, target: Target, n: int, *, classes: bool) -> None:
     check_finite(name, target)
-    check_features(name, target.reshape(len(target), -1), 1)
+    if target.ndim not in (1, 2) or not target.size:
+        raise ValueError(f"{name} must be (N,) or (N, W), not {target.shape}")
     if len(target) != n:
         raise ValueError(f"{name} must have one row for each of the {n} of x, not {len(target)}")
     if classes and (target.ndim != 1 or len(np.unique(target)) < 2):
@@ -179,8 +180,7 @@ def selectivity(
     Raises:
         ValueError: As :func:`probe_all`, or an encoding that never varies, or no shuffles.
     """
-    if shuffles < 1:
-        raise ValueError(f"shuffles must be at least 1, not {shuffles}")
+    check_number("shuffles", shuffles)
     rng = np.random.default_rng(seed)
     orders = [np.arange(len(x)), *(rng.permutation(len(x)) for _ in range(shuffles))]
     shuffled = [target[order] for order in orders for target in targets]

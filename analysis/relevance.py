@@ -41,6 +41,7 @@ def squared_distances(o: Array, e: Array, c: Array) -> Array:
         check_features(name, features, 1)
     if not o.shape == e.shape == c.shape:
         raise ValueError(f"o, e and c must be (N, D) alike, not {o.shape}, {e.shape}, {c.shape}")
+    o, e, c = (features.astype(np.float64) for features in (o, e, c))
     return np.stack([((a - b) ** 2).sum(1) for a, b in ((o, e), (c, o), (c, e))], axis=1)
 
 
@@ -191,5 +192,5 @@ def of_shuffled(evidence: "Evidence") -> Iterator[Finding]:
 
 @measure("relevance", "S_T_noise", "controls")
 def of_noise(evidence: "Evidence") -> Iterator[Finding]:
-    """Total effect of Gaussian noise with the mean and variance of E's value, channel by channel."""
+    """Total effect of Gaussian noise with the moments of E's value, by channel, or of the whole if it has one place."""
     yield Finding(_estimate("S_T", evidence.controls["noise"], evidence.seed), protocol=evidence.protocol)

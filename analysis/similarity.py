@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-from analysis.checks import check_features, check_neighbours, check_varied
+from analysis.checks import check_features, check_number, check_varied
 from analysis.neighbours import nearest, paired_distances, tiles
 
 Array = NDArray[np.float64]
@@ -111,7 +111,7 @@ def mutual_knn(x: Array, y: Array, k: int = NEIGHBOURS) -> float:
     Raises:
         ValueError: Shapes do not match, N <= k, k < 1, values are not finite, or all points of a space are alike.
     """
-    check_neighbours(k)
+    check_number("k", k)
     check_pair(x, y, k + 1)
     check_varied("x", x)
     check_varied("y", y)
@@ -137,7 +137,7 @@ def information_imbalance(x: Array, y: Array, k: int = 1) -> tuple[float, float]
     Raises:
         ValueError: Shapes do not match, N <= k, k < 1, values are not finite, or all points of a space are alike.
     """
-    check_neighbours(k)
+    check_number("k", k)
     check_pair(x, y, k + 1)
     check_varied("x", x)
     check_varied("y", y)

@@ -54,7 +54,7 @@ def path_shape(features: Array) -> PathShape:
     check_finite("features", features)
     if features.ndim != 3 or features.shape[1] < 4 or not features.size:
         raise ValueError(f"features must be (P, K + 1, D) with P >= 1 and K >= 3, not {features.shape}")
-    k = features.shape[1] - 1
+    features, k = features.astype(np.float64), features.shape[1] - 1
     single = np.linalg.norm(np.diff(features, axis=1), axis=2)
     double = np.linalg.norm(features[:, 2:] - features[:, :-2], axis=2)
     longest = np.minimum(double[:, ::2].max(axis=1), double[:, 1::2].max(axis=1))
@@ -101,9 +101,10 @@ def neighbourhood_curve(features: Array, alphas: Array | None = None) -> Neighbo
     check_finite("features", features)
     if features.ndim != 3 or features.shape[1] < 2 or not features.size:
         raise ValueError(f"features must be (P, A, D) with P >= 1 and A >= 2, not {features.shape}")
-    at = np.linspace(0, 1, features.shape[1]) if alphas is None else alphas
+    at = np.linspace(0, 1, features.shape[1]) if alphas is None else np.asarray(alphas)
     if at.shape != (features.shape[1],) or at[0] != 0 or at[-1] != 1 or not (np.diff(at) > 0).all():
         raise ValueError(f"alphas must be {features.shape[1]} positions that ascend from 0 to 1, not {at}")
+    features = features.astype(np.float64)
     away = np.linalg.norm(features - features[:, :1], axis=2).mean(axis=0)
     if away[-1] == 0:
         raise ValueError("features must hold walks that end elsewhere than they start")
@@ -140,6 +141,7 @@ def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Arra
         raise ValueError(f"start and o must have the same features, not {start.shape[1]} and {o.shape[1]} of them")
     if not 0 < epsilon <= 1:
         raise ValueError(f"epsilon must lie in (0, 1], not {epsilon}")
+    start, moved, o, e = (features.astype(np.float64) for features in (start, moved, o, e))
     whole = ((o - e) ** 2).sum(axis=1).mean()
     if whole == 0:
         raise ValueError("o and e must differ in some pair")

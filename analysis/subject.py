@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analysis.interventions import generate_all
 from analysis.pairs import Pairs, draw_pairs
+from analysis.prepared import centred_gram
 from analysis.similarity import NEIGHBOURS
 from analysis.smoothness import STEPS
 from analysis.support import cross_fades
@@ -179,9 +180,13 @@ def array(tensor: Tensor) -> Array:
     return tensor.detach().double().cpu().numpy()
 
 
-def coordinates(values: Tensor) -> Array:
-    """Values (n, …) of a candidate as points (n, D); classes are one-hot at each place, equally far from each other."""
-    if not values.is_floating_point():
-        known, numbers = values.unique(return_inverse=True)
-        values = torch.nn.functional.one_hot(numbers, len(known))
-    return array(values.float().reshape(len(values), -1))
+def value_gram(values: Tensor) -> Array:
+    """Gram matrix (n, n) of the centred values (n, …) of a candidate; of classes, as if one-hot at each place."""
+    values = values.reshape(len(values), -1)
+    if values.is_floating_point():
+        return centred_gram(array(values.float()))
+    alike = np.zeros((len(values), len(values)))
+    for place in values.T.cpu().numpy():
+        alike += place[:, None] == place
+    alike -= alike.mean(0)
+    return np.asarray(alike - alike.mean(1, keepdims=True))

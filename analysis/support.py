@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.checks import check_features, check_neighbours
+from analysis.checks import check_features, check_number
 from analysis.neighbours import Array, nearest, within
 
 NEIGHBOURS = 3
@@ -34,7 +34,7 @@ class RealImages:
     """
 
     def __init__(self, features: Array, k: int = NEIGHBOURS) -> None:
-        check_neighbours(k)
+        check_number("k", k)
         check_features("real", features, k + 1)
         self.features, self.k = features, k
         self.radii = nearest(features, k)[0][:, -1]

@@ -14,7 +14,7 @@ from analysis.injection import Injection, inject, towards
 from analysis.interventions import replace_value
 from analysis.prepared import centred_gram
 from analysis.smoothness import STEPS
-from analysis.subject import Subject, array, coordinates
+from analysis.subject import Subject, array, value_gram
 from paradigms.contract import Kind, LatentCandidate
 
 Array = NDArray[np.float64]
@@ -99,7 +99,7 @@ class Trials:
 
     def _grams(self, values: Tensor) -> Iterator[Array]:
         for value in values.unbind(1) if self.has_steps else (values,):
-            yield centred_gram(coordinates(value))
+            yield value_gram(value)
 
     @property
     def has_steps(self) -> bool:
@@ -116,6 +116,11 @@ class Trials:
     def has_classes(self) -> bool:
         """Whether a value is in whole numbers, with nothing between them."""
         return not self.values.is_floating_point()
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether fresh values can be drawn: from a prior, or from a Gaussian, which classes do not have."""
+        return self.name in self.subject.inputs or not self.has_classes
 
     @cached_property
     def _input_kinds(self) -> set[Kind]:

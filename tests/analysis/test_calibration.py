@@ -81,6 +81,15 @@ def test_what_only_rounding_tells_from_chance_is_chance():
     assert beside[1] < 0.05
 
 
+def test_what_is_undefined_is_not_significant_and_spoils_nothing_else():
+    permuted = RNG.normal(size=(2, 200))
+    assert np.isnan(permutation_p_value(float("nan"), permuted[0]))
+    permuted[0, 7] = np.nan
+    found = max_statistic(np.array([5.0, 5.0]), permuted)
+    assert np.isnan(found[0])
+    assert found[1] < 0.01
+
+
 def test_permutation_p_values_are_uniform_under_the_null():
     found = np.array([permutation_p_value(x, RNG.normal(size=200)) for x in RNG.normal(size=4000)])
     for level in (0.005, 0.05, 0.5):

@@ -16,7 +16,7 @@ NAN, INF = np.where(X > 2, np.nan, X), np.where(X > 2, np.inf, X)
 
 BETWEEN_SETS = {
     density.prdc: ("real", "fake"),
-    density.realism: ("real", "features"),
+    density.realism: ("real", "fake"),
     density.kid: ("real", "fake"),
     density.frechet_distance: ("real", "fake"),
 }
@@ -43,9 +43,8 @@ def cases():
             yield "y", partial(measure, X, bad)
         for measure in OF_CODES:
             yield "codes", partial(measure, bad, CLASSES)
-        for names in (("o", "e", "c"),):
-            for i, name in enumerate(names):
-                yield name, partial(relevance.effects, *(bad if j == i else (X, Y, FEW)[j] for j in range(3)))
+        for i, name in enumerate(("o", "e", "c")):
+            yield name, partial(relevance.effects, *(bad if j == i else (X, Y, FEW)[j] for j in range(3)))
         for i, name in enumerate(("o", "e", "m")):
             yield name, partial(organization.mixture, *(bad if j == i else (X, Y, ALIKE)[j] for j in range(3)))
         for i, name in enumerate(("start", "moved", "o", "e")):

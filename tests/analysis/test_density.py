@@ -128,6 +128,15 @@ def test_a_ball_leaves_out_its_border_and_an_empty_one_everything():
     assert within(REAL, REAL, np.zeros((300, 1)))[0][0].sum() == 0
 
 
+def test_units_next_to_nothing_leave_the_nearest_the_nearest():
+    points, queries = RNG.normal(size=(200, 300)), RNG.normal(size=(50, 300)) + 1
+    scale = RNG.uniform(1e-25, 1e-24, len(points))
+    distances, indices = nearest(points, 1, queries, scale=scale)
+    everything = cdist(queries, points) / scale
+    np.testing.assert_array_equal(indices[:, 0], everything.argmin(axis=1))
+    np.testing.assert_allclose(distances[:, 0], everything.min(axis=1))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

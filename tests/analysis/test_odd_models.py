@@ -8,10 +8,10 @@ import torch
 from planted import Chain, Planted
 from world import PLACES, phi, render
 
-from analysis import measure_model, verdicts
+from analysis import Extent, measure_model, split_model, verdicts
 from analysis.evidence import CLASSES
 from analysis.prepared import centred_gram
-from analysis.subject import Subject
+from analysis.subject import Subject, value_gram
 from analysis.trials import Trials
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 
@@ -55,15 +55,18 @@ def test_one_number_has_all_four_properties_and_no_parts_to_shuffle():
     assert rows.query("estimator == 'S_T' and headline").reason.tolist() == ["carries: S_1 1.00, no controls"]
 
 
+LEVELS = torch.arange(8) / 7
+
+
 class Quantised(Chain):
-    """A stage that holds classes, one of eight for each axis, inside a smooth generator."""
+    """A stage that holds classes, one of eight for each axis, whose places are looked up."""
 
     candidates: ClassVar = Chain.candidates | {"stage.0": LatentCandidate("stage.0", Kind.ACTIVATION, (2,), Path.LERP)}
 
     def generate(self, inputs, *, record=(), edits=None):
         codes = (edits or {}).get("stage.0", lambda x, step: x)((8 * inputs["z"]).long(), 0)
-        values = dict(inputs) | {"stage.0": codes, "stage.1": codes / 8}
-        return Generation(render(codes / 7), {name: values[name] for name in record})
+        values = dict(inputs) | {"stage.0": codes, "stage.1": LEVELS[codes]}
+        return Generation(render(LEVELS[codes]), {name: values[name] for name in record})
 
 
 def test_classes_inside_a_model_have_neither_neighbourhood_nor_paths():
@@ -71,8 +74,91 @@ def test_classes_inside_a_model_have_neither_neighbourhood_nor_paths():
     assert verdict["stage.0"][["density", "smoothness"]].tolist() == ["n/a", "n/a"]
     assert set(rows.query("estimator == 'realism_median'").reason) == {CLASSES}
     assert verdict["stage.0", "relevance"] == "V"
-    assert rows.query("estimator == 'rsa' and headline").value.notna().all()
-    assert rows.query("estimator == 'S_T_noise'").value.notna().all()
+    assert rows.query("estimator == 'S_T' and headline").reason.tolist() == ["carries: S_1 1.00, no controls"]
+    # Equal or not tells less than the levels do.
+    assert 0 < rows.query("estimator == 'rsa' and headline").value.item() < 0.6
+
+
+class Tokens(Planted):
+    """Two classes of sixteen levels as an input; neither their path nor the first number matters."""
+
+    def __init__(self, path=Path.LERP, first=0):
+        self.candidates, self.first = {"t": LatentCandidate("t", Kind.PRIOR, (2,), path)}, first
+
+    def draw(self, n, generator):
+        return {"t": torch.randint(16, (n, 2), generator=generator) + self.first}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        return Generation(render((inputs["t"] - self.first) / 15), {name: inputs[name] for name in record})
+
+
+@pytest.mark.parametrize("path", list(Path))
+def test_classes_as_an_input_are_compared_as_equal_or_not(path):
+    some, others = (
+        measure_model(model, render(PLACES), phi, factors=PLACES, n=144)
+        for model in (Tokens(path), Tokens(path, first=10**7))
+    )
+    rows, again = (found.query("headline").set_index("property") for found in (some, others))
+    assert rows.verdict[["density", "smoothness", "relevance"]].tolist() == ["V", "n/a", "V"]
+    assert rows.value["organization"] > 0
+    assert again.value["organization"] == pytest.approx(rows.value["organization"])
+    assert set(some[some.estimator == "mig"].reason) == {"for vector codes only"}
+
+
+def test_classes_are_injected_whole_or_not_at_all():
+    with pytest.raises(ValueError, match="strength must be 1 where values are classes"):
+        split_model(Tokens(), phi, extent=Extent(n=24, strength=0.5))
+
+
+def test_the_gram_matrix_of_classes_is_that_of_one_hot_codes():
+    classes = torch.randint(5, (30, 2, 3), generator=torch.Generator().manual_seed(0))
+    one_hot = torch.nn.functional.one_hot(classes, 5).flatten(1).double().numpy()
+    np.testing.assert_allclose(value_gram(classes), centred_gram(one_hot), atol=1e-12)
+
+
+class Scalars(Chain):
+    """Chain of values without an axis, the first walked on a circle."""
+
+    candidates: ClassVar = {
+        "z": LatentCandidate("z", Kind.PRIOR, (), Path.SLERP),
+        "stage.0": LatentCandidate("stage.0", Kind.ACTIVATION, (), Path.LERP),
+    }
+
+    def draw(self, n, generator):
+        return {"z": torch.rand(n, generator=generator)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        value = (edits or {}).get("stage.0", lambda x, step: x)(inputs["z"].clone(), 0)
+        values = {"z": inputs["z"], "stage.0": value}
+        return Generation(render(value[:, None].expand(-1, 2)), {name: values[name] for name in record})
+
+
+def test_values_without_an_axis_are_vectors_of_one():
+    rows, verdict = measured(Scalars())
+    assert verdict["stage.0"][["relevance", "smoothness", "organization"]].tolist() == ["V", "V", "V"]
+    assert rows.query("headline and property == 'density'").value.notna().all()
+
+
+class Precise(Planted):
+    """An encoder, and a decoder that takes one type of numbers alone."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def draw(self, n, generator):
+        return {name: value.to(self.dtype) for name, value in super().draw(n, generator).items()}
+
+    def invert(self, images):
+        return {name: PLACES[: len(images)].to(self.dtype) for name in ("z", "u")}
+
+    def image(self, z, u):
+        return render((z @ torch.eye(2, dtype=self.dtype)).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_draws_among_codes_are_of_the_codes_type(dtype):
+    rows = measure_model(Precise(dtype), render(PLACES), phi, n=64, candidates=["z"], properties=["density"])
+    assert rows.query("estimator == 'realism_among_codes'").value.notna().all()
 
 
 class Broken(Planted):
