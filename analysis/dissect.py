@@ -13,6 +13,7 @@ from torch import Tensor
 from analysis.appearance import APPEARANCES, squared_distances_by
 from analysis.evidence import UNPAIRED
 from analysis.injection import Injection, Move, cut, cuts, injections, layer_sets, towards, windows
+from analysis.interventions import steps_of
 from analysis.outcome import Intervention, Outcome, exchanged_sufficiency, squared
 from analysis.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
 from analysis.results import COLUMNS
@@ -20,7 +21,7 @@ from analysis.space import Space
 from analysis.split import carried_alone, model_rows, role_rows
 from analysis.subject import Factors, Phi
 from datamodules.base import Role
-from paradigms.contract import GenerativeModel, Inputs, Kind
+from paradigms.contract import GenerativeModel, Kind
 
 Array = NDArray[np.float64]
 
@@ -141,23 +142,6 @@ def dissect(
         result.rows += model_rows(carried_alone(own, pixels), lacking, **known)
         result.rows += role_rows(own, **known)
     return result
-
-
-def steps_of(model: GenerativeModel, inputs: Inputs, names: Sequence[str]) -> dict[str, int]:
-    """Number of sampling steps at which each layer acts one by one, 0 if its value has no steps; by one generation."""
-    ranks: dict[str, int] = {}
-
-    def looking(name: str) -> Any:
-        def look(activations: Tensor, _step: int) -> Tensor:
-            ranks[name] = activations.ndim
-            return activations
-
-        return look
-
-    model.generate(inputs, edits={name: looking(name) for name in names})
-    shapes = {name: model.candidates[name].shape for name in names}
-    # A value leads with its steps, and an activation with the batch in their place.
-    return {name: shapes[name][0] if ranks[name] == len(shapes[name]) else 0 for name in names}
 
 
 def _whole(model: GenerativeModel, name: str, extent: Extent) -> Intervention:

@@ -1,5 +1,6 @@
 """The four properties of every candidate of one model, as tidy rows."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,7 +192,7 @@ class Examiner:
             own = [name for name in names if self.subject.pairs(name) is pairs]
             images = inject(self.subject.model, pairs, [Injection((name,)) for name in own], "relevance")
             found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
-            parted = [name for name in own if self.subject.model.candidates[name].has_parts]
+            parted = [name for name in own if math.prod(self.subject.at_step(name).shape) > 1]
             if not parted:
                 continue
             plan = [Injection((name,), move) for name in parted for move in (shuffled, matched_noise)]

@@ -218,9 +218,11 @@ def _batch(
 def _editor(candidate: LatentCandidate, entries: Sequence[tuple[int, Injection]], m: int) -> Edit:
     def edit(activations: Tensor, step: int) -> Tensor:
         from_o, from_e = activations[:m], activations[m : 2 * m]
+        # A value leads with its steps, and an activation with the batch in their place.
+        here = candidate.at_step if activations.ndim == len(candidate.shape) else candidate
         for block, entry in entries:
             if entry.window is None or step in entry.window:
-                activations[block * m : (block + 1) * m] = entry.move(from_o, from_e, candidate)
+                activations[block * m : (block + 1) * m] = entry.move(from_o, from_e, here)
         return activations
 
     return edit

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from paradigms.contract import Bounded, GenerativeModel, Inputs, Path
+from paradigms.contract import Bounded, Edit, GenerativeModel, Inputs, Path
 
 ROWS = 256
 """Most images of one batched generation, where the model does not say so itself."""
@@ -110,3 +110,20 @@ def replace_value(model: GenerativeModel, inputs: Inputs, name: str, values: Ten
 
         images.append(model.generate(piece, edits={name: edit}).images.cpu())
     return torch.cat(images)
+
+
+def steps_of(model: GenerativeModel, inputs: Inputs, names: Collection[str]) -> dict[str, int]:
+    """Number of sampling steps at which each layer acts one by one, 0 if its value has no steps; by one generation."""
+    ranks: dict[str, int] = {}
+
+    def looking(name: str) -> Edit:
+        def look(activations: Tensor, _step: int) -> Tensor:
+            ranks[name] = activations.ndim
+            return activations
+
+        return look
+
+    model.generate(inputs, edits={name: looking(name) for name in names})
+    shapes = {name: model.candidates[name].shape for name in names}
+    # A value leads with its steps, and an activation with the batch in their place.
+    return {name: shapes[name][0] if ranks.get(name) == len(shapes[name]) else 0 for name in names}

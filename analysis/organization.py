@@ -75,7 +75,7 @@ def _compared(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     ceiling, m = evidence.reference.organized[estimator], evidence.reference.compared
     trials = evidence.trials
     views = [(trials.gram, "flat", JOINT)]
-    if trials.has_places:
+    if trials.places:
         views.append((trials.pooled, "pooled", JOINT))
     if trials.has_steps:
         views += [(gram, "flat", t) for t, gram in enumerate(trials.stepwise)]
@@ -195,7 +195,7 @@ def of_factors(evidence: "Evidence") -> Iterator[Finding]:
     """Accuracy (classes) or R² of linear probes of each factor, against shuffled labels."""
     trials = evidence.trials
     views = [(trials.gram, "pca", JOINT)]
-    if trials.has_places:
+    if trials.places:
         views.append((trials.pooled, "pooled", JOINT))
     if trials.has_steps:
         views += [(trials.stepwise[t], "pca", t) for t in trials.probed_steps]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.interventions import generate_all
+from analysis.interventions import generate_all, steps_of
 from analysis.pairs import Pairs, draw_pairs
 from analysis.prepared import centred_gram
 from analysis.similarity import NEIGHBOURS
@@ -19,7 +19,7 @@ from analysis.smoothness import STEPS
 from analysis.support import cross_fades
 from datamodules.base import Factor, FactorKind, Role, to_float
 from datamodules.errors import InputError
-from paradigms.contract import GenerativeModel, Inputs, Invertible
+from paradigms.contract import GenerativeModel, Inputs, Invertible, LatentCandidate
 
 Array = NDArray[np.float64]
 Phi = Callable[[Tensor], Tensor]
@@ -161,6 +161,17 @@ class Subject:
     def pairs(self, name: str) -> Pairs | None:
         """The pairs that are valid for a candidate."""
         return self.independent if name in self.inputs else self.inside
+
+    @cached_property
+    def steps(self) -> dict[str, int]:
+        """Number of sampling steps at which each layer acts one by one, 0 if its value has no steps."""
+        first = {name: value[:1] for name, value in self.inputs.items()}
+        return steps_of(self.model, first, [name for name in self.model.candidates if name not in first])
+
+    def at_step(self, name: str) -> LatentCandidate:
+        """A candidate as it is at a single sampling step, if it has steps."""
+        candidate = self.model.candidates[name]
+        return candidate.at_step if self.steps.get(name) else candidate
 
     @cached_property
     def factor_walks(self) -> Tensor | None:

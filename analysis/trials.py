@@ -15,7 +15,7 @@ from analysis.interventions import replace_value
 from analysis.prepared import centred_gram
 from analysis.smoothness import STEPS
 from analysis.subject import Subject, array, value_gram
-from paradigms.contract import Kind, LatentCandidate
+from paradigms.contract import LatentCandidate
 
 Array = NDArray[np.float64]
 
@@ -104,13 +104,12 @@ class Trials:
     @property
     def has_steps(self) -> bool:
         """Whether the candidate has a value per sampling step."""
-        inside = self.candidate.kind in (Kind.ACTIVATION, Kind.SKIP)
-        return inside and len(self.candidate.shape) > 1 and Kind.NOISE in self._input_kinds
+        return self.subject.steps.get(self.name, 0) > 0
 
     @property
-    def has_places(self) -> bool:
-        """Whether a value has channels and places, so that it can be pooled."""
-        return bool(self.candidate.places) and not self.has_classes
+    def places(self) -> tuple[int, ...]:
+        """Axes of the places over which a value can be pooled, from its end; none where it is a vector, or classes."""
+        return () if self.has_classes else self.subject.at_step(self.name).places
 
     @property
     def has_classes(self) -> bool:
@@ -121,10 +120,6 @@ class Trials:
     def has_distribution(self) -> bool:
         """Whether fresh values can be drawn: from a prior, or from a Gaussian, which classes do not have."""
         return self.name in self.subject.inputs or not self.has_classes
-
-    @cached_property
-    def _input_kinds(self) -> set[Kind]:
-        return {self.subject.model.candidates[name].kind for name in self.subject.inputs}
 
     @cached_property
     def gram(self) -> Array:
@@ -139,7 +134,7 @@ class Trials:
     @cached_property
     def pooled(self) -> Array:
         """Gram matrix (n, n) of the centred values averaged over places."""
-        return centred_gram(array(self.values.float().mean(self.candidate.places).flatten(1)))
+        return centred_gram(array(self.values.float().mean(self.places).flatten(1)))
 
     @cached_property
     def probed_steps(self) -> list[int]:

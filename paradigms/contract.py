@@ -4,9 +4,8 @@ Activations reach a record or an edit with the images of the batch in their firs
 doubles the batch inside the network: then the second dimension holds the two halves.
 """
 
-import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -69,9 +68,9 @@ class LatentCandidate:
         return (-2,) if self.tokens else (-2, -1) if self.channel == -3 else ()
 
     @property
-    def has_parts(self) -> bool:
-        """Whether a value has more than one channel or place, at each timestep."""
-        return math.prod(self.shape[-len(self.places) - 1 :]) > 1
+    def at_step(self) -> "LatentCandidate":
+        """One that has a value per timestep, as it is at a single one."""
+        return replace(self, shape=self.shape[1:])
 
 
 @dataclass(frozen=True)

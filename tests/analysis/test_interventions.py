@@ -91,17 +91,7 @@ def test_a_value_that_repeats_itself_is_shuffled_too(copies):
 
 
 @pytest.mark.parametrize(
-    ("shape", "tokens", "parts"),
-    [
-        ((), False, False),
-        ((1,), False, False),
-        ((7, 1), False, False),
-        ((7, 1, 1, 1), False, False),
-        ((2,), False, True),
-        ((7, 2), False, True),
-        ((1, 4, 4), False, True),
-        ((7, 1, 2), True, True),
-    ],
+    ("shape", "channel"), [((7, 4), -1), ((7, 2, 4), -1), ((7, 3, 4, 4), -3), ((7, 2, 3, 4, 4), -3)]
 )
-def test_a_value_has_parts_at_each_timestep(shape, tokens, parts):
-    assert candidate(shape, tokens).has_parts == parts
+def test_a_value_per_timestep_has_its_channels_where_a_single_one_has_them(shape, channel):
+    assert candidate(shape, tokens=False).at_step.channel == channel

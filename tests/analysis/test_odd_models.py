@@ -27,6 +27,54 @@ class Noisy(Chain):
     candidates: ClassVar = Chain.candidates | {"u": LatentCandidate("u", Kind.NOISE, (2,), Path.LERP)}
 
 
+class Maps(Noisy):
+    """The same with a map of three channels before the first stage, which are no sampling steps."""
+
+    candidates: ClassVar = Noisy.candidates | {"map": LatentCandidate("map", Kind.ACTIVATION, (3, 2, 2), Path.LERP)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        held = torch.cat([inputs["z"], inputs["u"]], dim=1).view(-1, 1, 2, 2).expand(-1, 3, 2, 2)
+        held = (edits or {}).get("map", lambda x, step: x)(held.clone(), 0)
+        own = dict(inputs) | {"z": held[:, 0, 0]}
+        made = super().generate(own, record=[name for name in record if name != "map"], edits=edits)
+        return Generation(made.images, dict(made.values) | ({"map": held} if "map" in record else {}))
+
+
+def test_the_channels_of_a_map_inside_a_model_with_noise_are_no_sampling_steps():
+    rows = measure_model(
+        Maps(), render(PLACES), phi, factors=PLACES, n=32, candidates=["map"], properties=["organization"]
+    )
+    assert set(rows.timestep) == {-1}
+    assert {"flat", "pooled"} <= set(rows["view"])
+
+
+class Clock(Planted):
+    """Three steps that each hold one number; the image is what they add up to."""
+
+    candidates: ClassVar = {
+        "x_T": LatentCandidate("x_T", Kind.NOISE, (2,), Path.LERP),
+        "condition": LatentCandidate("condition", Kind.CONDITION, (1,), Path.LERP),
+        "hand": LatentCandidate("hand", Kind.ACTIVATION, (3,), Path.LERP),
+    }
+
+    def draw(self, n, generator):
+        return {"x_T": torch.rand(n, 2, generator=generator), "condition": torch.rand(n, 1, generator=generator)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        edit = (edits or {}).get("hand", lambda x, step: x)
+        hand = torch.stack([edit(inputs["condition"][:, 0].clone(), step) for step in range(3)], dim=1)
+        values = dict(inputs) | {"hand": hand}
+        place = torch.cat([hand.mean(1, keepdim=True), inputs["x_T"][:, :1]], dim=1)
+        return Generation(render(place), {name: values[name] for name in record})
+
+
+def test_a_number_per_timestep_has_no_parts_either():
+    rows = measure_model(Clock(), render(PLACES), phi, factors=PLACES, n=64, candidates=["hand"])
+    assert set(rows[rows.estimator == "S_T_noise"].reason) == {"its value has no parts to be shuffled"}
+    assert set(rows[rows.estimator == "rsa"].timestep) == {-1, 0, 1, 2}
+    assert rows.query("estimator == 'S_T' and headline").value.item() == pytest.approx(1)
+
+
 def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
     rows = measure_model(
         Noisy(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
@@ -219,6 +267,7 @@ def test_the_twins_values_are_compared_step_by_step():
     subject = Subject(Noisy(), render(PLACES), None, 24, 0)
     values = torch.randn(24, 3, 5, 2, generator=torch.Generator().manual_seed(0))
     candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
+    subject.steps = {"h": 3}
     trials = Trials(subject, candidate, values, values, None, None)
     assert trials.has_steps
     np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))

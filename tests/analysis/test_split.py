@@ -5,8 +5,9 @@ from planted import PLANTED, Chain, Constant, Hash, Planted, Relay, TwoParts
 from world import PLACES, phi, render
 
 from analysis.calibration import max_statistic
-from analysis.dissect import Extent, dissect, split_model, steps_of
+from analysis.dissect import Extent, dissect, split_model
 from analysis.injection import LAYER_SETS
+from analysis.interventions import steps_of
 from analysis.outcome import EXACT, exchanged_sufficiency, squared
 from analysis.relevance import effects
 from analysis.results import COLUMNS, MODEL, injected
