@@ -18,7 +18,7 @@ from tqdm import tqdm
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, DATA, Place, align
 from analysis.figures import save_alignment
 from analysis.interventions import generate_all, groups, record_all, split_inputs
-from analysis.sink import logged
+from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, array, value_gram
 from analysis.tables import alignment_table
 from analysis.trained import Trained
@@ -198,7 +198,7 @@ def align_study(config: DictConfig, study: Path) -> None:
     write_whole(study / ALIGNMENT, rows.to_parquet(index=False))
     picture = save_alignment(rows, study)
     with logged(config, study, "align") as sink:
-        sink.log({"alignment": wandb.Table(dataframe=rows), f"figures/{picture.stem}": wandb.Image(str(picture))})
+        sink.log({"alignment": as_table(rows), f"figures/{picture.stem}": wandb.Image(str(picture))})
     print(alignment_table(rows))
 
 

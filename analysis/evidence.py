@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +17,6 @@ from analysis.measures import MissingError
 from analysis.prepared import centred_gram
 from analysis.reference import Reference
 from analysis.relevance import squared_distances, sufficiency, total_effect
-from analysis.similarity import ROUNDING
 from analysis.subject import array
 from analysis.trials import Trials
 from datamodules.base import Factor, FactorKind
@@ -211,10 +209,7 @@ class Evidence:
     @cached_property
     def varies(self) -> bool:
         """Whether the recorded value differs between images."""
-        values, trials = self.trials.values, self.trials
-        length = float(torch.linalg.vector_norm(values.float(), dtype=torch.float64))
-        still = (values == values[0]).all()
-        if still or (not trials.has_classes and np.trace(trials.gram) <= ROUNDING * length**2):
+        if not self.trials.vary:
             raise MissingError(CONSTANT)
         return True
 

@@ -16,7 +16,7 @@ from analysis.dissect import Extent, dissect
 from analysis.figures import save_figures
 from analysis.interventions import rows_of
 from analysis.results import INJECTION_ROWS, finish, is_finished, read_cell
-from analysis.sink import logged
+from analysis.sink import as_table, logged
 from analysis.space import Space
 from analysis.tables import split_table
 from analysis.trained import Trained
@@ -51,7 +51,7 @@ def inject(config: DictConfig, run: Path) -> None:
     note = {"settings": settings(config), "seconds": time.perf_counter() - started, "layers": found.layers}
     finish(run, INJECTION_ROWS, rows, note)
     with logged(config, run, "inject") as sink:
-        sink.log({"injection": wandb.Table(dataframe=rows[rows["window"] != "step"])})
+        sink.log({"injection": as_table(rows[rows["window"] != "step"])})
         pictures = sorted((run / "figures").glob("injection*.png"))
         sink.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
 

@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from analysis.examine import Examination, Examiner
 from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
-from analysis.sink import logged
+from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, Subject
 from analysis.trained import Trained
 from datamodules.base import Factor, FactorKind
@@ -129,14 +129,14 @@ def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
 def _log(config: DictConfig, rows: pd.DataFrame, points: pd.DataFrame, run: Path) -> None:
     """To W&B: rows as a table, figures as images, scores and embeddings as plots."""
     with logged(config, run, "measure") as sink:
-        sink.log({"rows": wandb.Table(dataframe=rows)})
+        sink.log({"rows": as_table(rows)})
         pictures = (path for path in sorted((run / "figures").glob("*.png")) if not path.stem.startswith("injection"))
         sink.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
         for prop, own in rows[rows["headline"]].groupby("property"):
-            table = wandb.Table(dataframe=own[["candidate", "score", "ci_low", "ci_high", "verdict"]])
+            table = as_table(own[["candidate", "score", "ci_low", "ci_high", "verdict"]])
             sink.log({f"scores/{prop}": wandb.plot.bar(table, "candidate", "score", title=str(prop))})
         for candidate, own in points.groupby("candidate", sort=False):
-            table = wandb.Table(dataframe=own.drop(columns="candidate"))
+            table = as_table(own.drop(columns="candidate"))
             sink.log({f"umap/{candidate}": wandb.plot.scatter(table, "umap_1", "umap_2", title=str(candidate))})
 
 

@@ -13,6 +13,7 @@ from analysis.gaussian import GaussianValues
 from analysis.injection import Injection, inject, towards
 from analysis.interventions import replace_value
 from analysis.prepared import centred_gram
+from analysis.similarity import ROUNDING
 from analysis.smoothness import STEPS
 from analysis.subject import Subject, array, value_gram
 from paradigms.contract import LatentCandidate
@@ -125,6 +126,14 @@ class Trials:
     def gram(self) -> Array:
         """Gram matrix (n, n) of the centred values, flattened over all sampling steps."""
         return np.asarray(sum(self.stepwise))
+
+    @cached_property
+    def vary(self) -> bool:
+        """Whether the values differ, by more than rounding where they are points in a space."""
+        if self.has_classes:
+            return bool((self.values != self.values[0]).any())
+        length = float(torch.linalg.vector_norm(self.values.float(), dtype=torch.float64))
+        return bool(np.trace(self.gram) > ROUNDING * length**2)
 
     @cached_property
     def twin_gram(self) -> Array | None:
