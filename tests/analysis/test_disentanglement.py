@@ -277,9 +277,9 @@ def test_bad_tables_are_named(measure, codes, factors, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: factor_vae(PERFECT, GRID, size=1), "size at least 2"),
+        (lambda: factor_vae(PERFECT, GRID, size=1), "size must be a whole number, at least 2"),
         (lambda: factor_vae(PERFECT, GRID, groups=0), "groups must be"),
-        (lambda: beta_vae(PERFECT, GRID, size=0), "groups and size must be"),
+        (lambda: beta_vae(PERFECT, GRID, size=0), "size must be a whole number"),
         (lambda: beta_vae(PERFECT, np.arange(N)[:, None]), "factors must hold a class of two rows"),
         (lambda: factor_vae(PERFECT, np.arange(N)[:, None]), "factors must hold a class of two rows"),
         (lambda: modularity(PERFECT[:4], GRID[:4, 2:]), "factors must hold two classes of three rows"),
