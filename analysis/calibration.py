@@ -164,7 +164,7 @@ def permutation_p_value(value: float, permuted: Array) -> float:
 
     The share of permutations that reach it, the observed one counted (Phipson & Smyth 2010). Where fewer than ten do,
     that share is too coarse to stand a correction for many tests: then the tail of a gamma distribution with the
-    first three moments of the permuted values (Winkler et al. 2016).
+    first three moments of the permuted values (Winkler et al. 2016). NaN for a value that is undefined.
     """
     if math.isnan(value):
         return value
