@@ -10,6 +10,8 @@ from world import PLACES, phi, render
 
 from analysis import Extent, measure_model, split_model, verdicts
 from analysis.evidence import CLASSES
+from analysis.injection import Injection, inject, shuffled
+from analysis.pairs import draw_pairs
 from analysis.prepared import centred_gram
 from analysis.subject import Subject, value_gram
 from analysis.trials import Trials
@@ -272,3 +274,25 @@ def test_the_twins_values_are_compared_step_by_step():
     assert trials.has_steps
     np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
     np.testing.assert_allclose(trials.twin_gram, trials.gram)
+
+
+class Halves(Clock):
+    """The same with two halves of three numbers at each step, as guidance leaves them."""
+
+    candidates: ClassVar = Clock.candidates | {"hand": LatentCandidate("hand", Kind.ACTIVATION, (3, 2, 3), Path.LERP)}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        edit = (edits or {}).get("hand", lambda x, step: x)
+        numbers = inputs["condition"][:, :, None] * torch.tensor([1.0, 0.5, 0.2])
+        hand = torch.stack([edit(numbers.expand(-1, 2, -1).clone(), step) for step in range(3)], dim=1)
+        values = dict(inputs) | {"hand": hand}
+        return Generation(render(hand[:, -1, 0, :2]), {name: values[name] for name in record})
+
+
+def test_a_control_at_a_timestep_knows_nothing_of_other_pairs():
+    _independent, pairs = draw_pairs(Halves(), 4, torch.Generator().manual_seed(0))
+    plan = [Injection(("hand",), shuffled)]
+    alone = torch.cat([inject(Halves(), pairs.part(i, i + 1), plan, "one") for i in range(4)])
+    together = inject(Halves(), pairs, plan, "all")
+    assert torch.equal(together, alone)
+    assert (together[:, 2] != together[:, 1]).flatten(1).any(dim=1).all()
