@@ -156,8 +156,10 @@ def align_study(config: DictConfig, study: Path) -> None:
     Raises:
         InputError: There is no trained model that can be asked, or they were trained on different data.
     """
-    if config.n < SMALLEST:
-        raise InputError(f"n={config.n} must be at least {SMALLEST}: intervals come from halves of the images")
+    if not isinstance(config.n, int) or config.n < SMALLEST:
+        raise InputError(
+            f"n={config.n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
+        )
     runs = sorted(file.parent for file in study.glob("cells/*/manifest.json"))
     if not runs:
         raise InputError(f"study={study} has no trained model (no cells/*/manifest.json): run analysis.study first")

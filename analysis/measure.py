@@ -41,8 +41,10 @@ def measure(config: DictConfig, run: Path) -> None:
     print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()
     n = config.measure.n
-    if n < SMALLEST:
-        raise InputError(f"measure.n={n} must be at least {SMALLEST}: intervals come from halves of the images")
+    if not isinstance(n, int) or n < SMALLEST:
+        raise InputError(
+            f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
+        )
     trained.say_memory(n, list(trained.model.candidates))
     subject = Subject(trained.model, trained.images, trained.factors, n, trained.seed, trained.twin)
     examiner = Examiner(subject, trained.phis)

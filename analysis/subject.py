@@ -130,8 +130,10 @@ class Subject:
     ) -> None:
         if images.ndim != 4 or len(images) < SMALLEST or not torch.isfinite(images).all():
             raise ValueError(f"images must be finite and (N, C, H, W) with N >= {SMALLEST}, not {tuple(images.shape)}")
-        if n < SMALLEST:
-            raise ValueError(f"n={n} must be at least {SMALLEST}: intervals come from halves of the images")
+        if not isinstance(n, int) or n < SMALLEST:
+            raise ValueError(
+                f"n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
+            )
         if factors is not None and len(factors.values) != len(images):
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
         self.model, self.images, self.factors, self.n, self.seed, self.twin = model, images, factors, n, seed, twin

@@ -138,4 +138,4 @@ def test_no_trained_model(monkeypatch, capfd, tmp_path):
 
 def test_nothing_to_align(monkeypatch, capfd, tmp_path):
     assert f"study={tmp_path} has no trained model" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}")
-    assert "n=4 must be at least" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}", "n=4")
+    assert "n=4 must be a whole number, at least" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}", "n=4")

@@ -165,6 +165,7 @@ def test_rows_are_tidy_and_the_same_for_the_same_seed(renderer):
         ({"properties": ["beauty"]}, "properties: 'beauty'"),
         ({"candidates": []}, "candidates: give at least one of z, u"),
         ({"n": 5}, "n=5"),
+        ({"n": 30.5}, "n=30.5 must be a whole number"),
         ({"factors": torch.zeros(3, 2)}, "one row per image"),
     ],
 )

@@ -186,7 +186,7 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     shutil.copytree(cell, copy)
     few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.epochs=1")
     assert (few.returncode, few.stderr.count("Traceback")) == (2, 0)
-    assert "measure.n=5 must be at least" in few.stderr.splitlines()[-1]
+    assert "measure.n=5 must be a whole number, at least" in few.stderr.splitlines()[-1]
     (copy / "weights.safetensors").write_bytes(b"no weights")
     broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.epochs=1")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
