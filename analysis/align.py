@@ -168,11 +168,11 @@ def align_study(config: DictConfig, study: Path) -> None:
     shared: Tensor | None = None
     for run in runs:
         trained = Trained(config, run)
-        if trained.data is None:
+        if trained.real.data is None:
             print(f"{run}: left out, it has no data")
             continue
-        images = trained.images[: config.n]
-        known = trained.factors
+        images = trained.real.images[: config.n]
+        known = trained.real.factors
         condition = None if known is None else encode(known.values[: len(images)], known.spec)
         if shared is None:
             shared = images

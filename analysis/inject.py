@@ -19,7 +19,7 @@ from analysis.results import INJECTION_ROWS, finish, is_finished, read_cell
 from analysis.sink import as_table, logged
 from analysis.space import Space
 from analysis.tables import split_table
-from analysis.trained import Trained
+from analysis.trained import RealData, Trained, made_of
 from datamodules.errors import InputError, reports_errors
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
@@ -35,20 +35,21 @@ def inject(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: ``run`` holds no trained model, or a number of ``injection`` is out of range.
     """
-    extent = checked(config.injection)
     trained = Trained(config, run)
+    extent = checked(config, trained.real)
     print(f"{run}: injecting {len(trained.model.candidates)} latent candidates, {extent.n} pairs")
     trained.say_memory(extent.rows or rows_of(trained.model))
     started = time.perf_counter()
-    spaces = [Space(name, phi) for name, phi in trained.phis.items()]
-    if trained.factors is not None:
+    spaces = [Space(name, phi) for name, phi in trained.real.phis.items()]
+    if trained.real.factors is not None:
         # Where roles are told: without it by how images look.
-        spaces[0].read(spaces[0].features(trained.images), trained.factors)
+        spaces[0].read(spaces[0].features(trained.real.images), trained.real.factors)
+        spaces[0].say_unread()
     generator = torch.Generator().manual_seed(trained.seed)
-    found = dissect(trained.model, spaces, generator, factors=trained.factors, seed=trained.seed, extent=extent)
+    found = dissect(trained.model, spaces, generator, factors=trained.real.factors, seed=trained.seed, extent=extent)
     rows = trained.described(found.rows)
     save_figures(found, rows, trained.model.candidates, run / "figures")
-    note = {"settings": settings(config), "seconds": time.perf_counter() - started, "layers": found.layers}
+    note = {"settings": settings(config, run), "seconds": time.perf_counter() - started, "layers": found.layers}
     finish(run, INJECTION_ROWS, rows, note)
     with logged(config, run, "inject") as sink:
         sink.log({"injection": as_table(rows[rows["window"] != "step"])})
@@ -56,7 +57,19 @@ def inject(config: DictConfig, run: Path) -> None:
         sink.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
 
 
-def checked(settings: DictConfig) -> Extent:
+def checked(config: DictConfig, real: RealData) -> Extent:
+    """How much to inject, after all has been made ready that needs no trained model.
+
+    Raises:
+        InputError: A setting of ``injection`` is out of range, there are too few images to read factors in, or a feature
+            space cannot be had.
+    """
+    extent = checked_extent(config.injection)
+    _ = real.factors, real.phis
+    return extent
+
+
+def checked_extent(settings: DictConfig) -> Extent:
     """How much to inject.
 
     Raises:
@@ -73,16 +86,16 @@ def checked(settings: DictConfig) -> Extent:
         raise InputError(f"{where}: {fault['msg'].removeprefix('Value error, ')}") from error
 
 
-def settings(config: DictConfig) -> dict[str, Any]:
+def settings(config: DictConfig, run: Path) -> dict[str, Any]:
     """What decides the rows of a trained model."""
     decisive = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     extent = {name: value for name, value in decisive["injection"].items() if name != "rows"}
-    return {"injection": extent, "phi": decisive["phi"]}
+    return {"injection": extent, "phi": decisive["phi"], **made_of(config, run)}
 
 
 def is_injected(config: DictConfig, run: Path) -> bool:
-    """Whether ``run`` holds rows made with these settings."""
-    return is_finished(run, INJECTION_ROWS, settings(config))
+    """Whether ``run`` holds rows made with these settings of this model and these images."""
+    return (run / INJECTION_ROWS).exists() and is_finished(run, INJECTION_ROWS, settings(config, run))
 
 
 @hydra.main(config_path=CONFIGS, config_name="inject", version_base="1.3")

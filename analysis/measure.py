@@ -19,7 +19,7 @@ from analysis.examine import Examination, Examiner
 from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
 from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, Subject
-from analysis.trained import Trained
+from analysis.trained import RealData, Trained, made_of
 from datamodules.base import Factor, FactorKind
 from datamodules.errors import InputError, reports_errors
 from datamodules.pictures import save_grid
@@ -38,28 +38,23 @@ def measure(config: DictConfig, run: Path) -> None:
         InputError: ``run`` holds no trained model, or its weights are of another shape.
     """
     trained = Trained(config, run)
+    n = checked(config, trained.real)
     print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()
-    n = config.measure.n
-    if not isinstance(n, int) or n < SMALLEST:
-        raise InputError(
-            f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
-        )
     trained.say_memory(n, list(trained.model.candidates))
-    subject = Subject(trained.model, trained.images, trained.factors, n, trained.seed, trained.twin)
-    examiner = Examiner(subject, trained.phis)
+    subject = Subject(trained.model, trained.real.images, trained.real.factors, n, trained.seed, trained.twin)
+    examiner = Examiner(subject, trained.real.phis)
     result = examiner.run(list(trained.model.candidates), PROPERTIES)
     reference = examiner.references[0]
     rows = trained.described(result.rows)
     _figures(result, run / "figures")
-    factors = trained.data.factors if trained.data else ()
-    points = _points(result, factors)
+    reference.say_unread()
+    points = _points(result, reference.readout.factors if reference.readout else ())
     points.to_parquet(run / "points.parquet", index=False)
-    accuracy = reference.readout.accuracy if reference.readout else {}
-    kinds = {factor.name: str(factor.kind) for factor in factors}
+    kinds = {factor.name: str(factor.kind) for factor in trained.real.data.factors} if trained.real.data else {}
     measurement = {
         "n": n,
-        "settings": settings(config),
+        "settings": settings(config, run),
         "seconds": time.perf_counter() - started,
         "realism": {
             "real": float(np.median(reference.real)),
@@ -68,7 +63,8 @@ def measure(config: DictConfig, run: Path) -> None:
         },
         "phi": {
             "name": reference.name,
-            "accuracy": accuracy,
+            "accuracy": reference.accuracy,
+            "unread": reference.unread,
             "kind": kinds,
             "metric": {k: "accuracy" if kind == FactorKind.CATEGORICAL else "R2" for k, kind in kinds.items()},
         },
@@ -77,14 +73,29 @@ def measure(config: DictConfig, run: Path) -> None:
     _log(config, rows, points, run)
 
 
-def settings(config: DictConfig) -> dict[str, Any]:
+def checked(config: DictConfig, real: RealData) -> int:
+    """How many images are behind each number, after all has been made ready that needs no trained model.
+
+    Raises:
+        InputError: ``measure.n`` is out of range, there are too few images, or a feature space cannot be had.
+    """
+    n = config.measure.n
+    if not isinstance(n, int) or n < SMALLEST:
+        raise InputError(
+            f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
+        )
+    _ = real.images, real.factors, real.phis
+    return n
+
+
+def settings(config: DictConfig, run: Path) -> dict[str, Any]:
     """What decides the rows of a trained model."""
-    return {"n": config.measure.n, "phi": OmegaConf.to_container(config.phi, resolve=True)}
+    return {"n": config.measure.n, "phi": OmegaConf.to_container(config.phi, resolve=True), **made_of(config, run)}
 
 
 def is_measured(config: DictConfig, run: Path) -> bool:
-    """Whether ``run`` holds rows made with these settings."""
-    return is_finished(run, MEASURED_ROWS, settings(config))
+    """Whether ``run`` holds rows made with these settings of this model and these images."""
+    return (run / MEASURED_ROWS).exists() and is_finished(run, MEASURED_ROWS, settings(config, run))
 
 
 def _figures(result: Examination, folder: Path) -> None:
@@ -99,7 +110,7 @@ def _figures(result: Examination, folder: Path) -> None:
 def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
     """UMAP (McInnes et al. 2018) of the values of each candidate, with the factors read from the images."""
     columns: dict[str, Any] = {}
-    for factor, values in zip(factors, result.factor_values, strict=False):
+    for factor, values in zip(factors, result.factor_values, strict=True):
         match factor.kind:
             case FactorKind.CATEGORICAL:
                 names = factor.labels or tuple(map(str, range(factor.cardinality)))

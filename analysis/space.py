@@ -1,5 +1,7 @@
 """A feature space in which images are compared, and the factors that can be read in it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,16 +21,28 @@ class Space:
         phi: Bounded features, images (N, C, H, W) in [-1, 1] → (N, D).
 
     Attributes:
-        readout: Readings of the factors; ``None`` until there are any.
+        readout: Readings of the factors; ``None`` as long as none is read better than by chance.
+        accuracy: Held-out accuracy or R² of every factor; see :class:`Readout`.
+        unread: Names of the factors that are left out, since they are read no better than by chance.
     """
 
     def __init__(self, name: str, phi: Phi) -> None:
         self.name, self.phi = name, phi
         self.readout: Readout | None = None
+        self.accuracy: Mapping[str, float] = {}
+        self.unread: tuple[str, ...] = ()
 
     def read(self, features: Array, factors: Factors) -> None:
         """Fit the readings on the features (N, D) of real images with these factors."""
-        self.readout = Readout(features, factors.values, factors.spec)
+        found = Readout(features, factors.values, factors.spec)
+        self.accuracy, self.unread = found.accuracy, found.unread
+        self.readout = found if found.factors else None
+
+    def say_unread(self) -> None:
+        """Say on one line which factors are left out."""
+        if self.unread:
+            names = ", ".join(f"{name} ({self.accuracy[name]:.2f})" for name in self.unread)
+            print(f"phi: {self.name} reads no better than by chance, and leaves out: {names}")
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Array:

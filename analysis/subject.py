@@ -26,9 +26,6 @@ Phi = Callable[[Tensor], Tensor]
 """Bounded features (N, D) of images (N, C, H, W) in [-1, 1]. The images are on the CPU, wherever the model works; the
 features may be anywhere."""
 
-RESERVED = frozenset({"all", *Role})
-"""What the rows call the whole image and the factors of a role together: no factor can have such a name."""
-
 SMALLEST = 2 * (NEIGHBOURS + 2)
 """Least number of images: half of them must have more than the neighbours that are compared."""
 
@@ -49,7 +46,7 @@ class Factors:
         render: (M, K) factor values → (M, C, H, W) uint8 images, where the data set can.
 
     Raises:
-        InputError: A factor has a reserved name, or values that are not finite.
+        InputError: A factor has values that are not finite.
     """
 
     values: Tensor
@@ -58,9 +55,6 @@ class Factors:
 
     def __post_init__(self) -> None:
         for factor, values in zip(self.spec, self.values.T, strict=True):
-            if factor.name in RESERVED:
-                names = ", ".join(sorted(RESERVED))
-                raise InputError(f"factors: {factor.name!r} cannot name one ({names} are taken): rename the column")
             if not torch.isfinite(values).all():
                 raise InputError(f"factors: {factor.name!r} holds NaN or infinite values: give every image a number")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from analysis.backbones import efficientnet
+from analysis.phi import UnreadError
 from analysis.subject import SMALLEST, Factors, Phi
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
@@ -23,6 +25,21 @@ from paradigms.contract import Bounded
 
 REAL_IMAGES = 2500
 """Most real images that a model is held against."""
+
+DEFAULT = efficientnet
+"""The feature space where none can be trained on factors; docs/separation.md says why."""
+
+
+def read_config(run: Path) -> DictConfig:
+    """The settings that a run directory was made with."""
+    with readable(run / "config.yaml", "run python -m paradigms.train with the same settings again"):
+        return cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """What training noted down."""
+    with readable(run / "manifest.json", "remove it and run python -m paradigms.train again"):
+        return cast(dict[str, Any], json.loads((run / "manifest.json").read_text()))
 
 
 def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
@@ -39,8 +56,7 @@ def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
     """
     if not (run / "manifest.json").exists():
         raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
-    with readable(run / "config.yaml", "run python -m paradigms.train with the same settings again"):
-        trained = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+    trained = read_config(run)
     if "pipeline" in trained:
         return trained, instantiate(trained.pipeline, _convert_="all"), None
     torch.manual_seed(trained.seed)
@@ -54,8 +70,103 @@ def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
     return trained, model.to(device), twin.to(device)
 
 
+def feature_spaces(phi: DictConfig, data: ImageDataModule | None, cache: Path) -> dict[str, Phi]:
+    """Feature spaces by name, and the default one in the place of a labeller without a use.
+
+    Args:
+        phi: What builds each.
+        data: What a labeller is trained on; ``None`` if there are no real images.
+        cache: Directory where what was trained is kept.
+
+    Raises:
+        InputError: Weights or a package are missing, or ``cache`` cannot be written.
+    """
+    found: dict[str, Phi] = {}
+    for name, settings in phi.items():
+        try:
+            found[name] = instantiate(settings)(data=data, cache=cache)
+        except UnreadError as reason:
+            print(f"phi: {DEFAULT.__name__} in the place of {name}: {reason}")
+            found[DEFAULT.__name__] = DEFAULT(data, cache)
+    return found
+
+
+class RealData:
+    """Real images, their factors, and the feature spaces they are seen in; each is made when it is first asked for.
+
+    Args:
+        phi: What builds the feature spaces.
+        data: The data set; ``None`` if there is none.
+        cache: Directory where what was trained is kept.
+    """
+
+    def __init__(self, phi: DictConfig, data: ImageDataModule | None, cache: Path) -> None:
+        self.phi, self.data, self.cache = phi, data, cache
+
+    @cached_property
+    def phis(self) -> dict[str, Phi]:
+        """Feature spaces by name; see :func:`feature_spaces`."""
+        return feature_spaces(self.phi, self.data, self.cache)
+
+    @cached_property
+    def _test(self) -> Images:
+        if self.data is None:
+            raise InputError("data.folder is not set: give a folder of real images like those that the prompts ask for")
+        split = self.data.splits["test"]
+        if len(split.pixels) < SMALLEST:
+            raise InputError(
+                f"data.split leaves {len(split.pixels)} test images, fewer than {SMALLEST}: give more images, or a "
+                "larger share of them for the test"
+            )
+        return split.subset(torch.arange(min(REAL_IMAGES, len(split.pixels))))
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Real images (N, C, H, W) in [-1, 1], not used in training.
+
+        Raises:
+            InputError: There are too few.
+        """
+        return to_float(self._test.pixels)
+
+    @cached_property
+    def factors(self) -> Factors | None:
+        """Their factors, where the data set has any.
+
+        Raises:
+            InputError: There are too few images, or factors that are no numbers.
+        """
+        if self.data is None or not self.data.factors:
+            return None
+        return Factors(self._test.values, self.data.factors, self.data.render)
+
+
+def real_data(config: DictConfig, data: DictConfig | None) -> RealData:
+    """What models are held against, the same for all cells of a study: made and read once, if they run one by one.
+
+    Args:
+        config: With ``phi`` and ``data_dir``.
+        data: What builds the data set; ``None`` if there is none.
+    """
+    parts = (config.phi, data or OmegaConf.create({}))
+    return _real_data(*(OmegaConf.to_yaml(part, resolve=True) for part in parts), Path(config.data_dir))
+
+
+@lru_cache(maxsize=1)
+def _real_data(phi: str, data: str, cache: Path) -> RealData:
+    spaces, settings = (cast(DictConfig, OmegaConf.create(text)) for text in (phi, data))
+    return RealData(spaces, instantiate(settings) if settings else None, cache)
+
+
+def made_of(config: DictConfig, run: Path) -> dict[str, str]:
+    """What decides the rows of ``run`` beside settings: hashes of its weights and, where there are any, of its data."""
+    trained, manifest = read_config(run), read_manifest(run)
+    data = real_data(config, trained.data).data
+    return manifest.get("hashes", {}) | ({"data": data.digest} if data else {})
+
+
 class Trained:
-    """A trained model on the device that measures, with its data and feature spaces.
+    """A trained model on the device that measures, and what it is held against.
 
     Args:
         config: With ``phi``, ``data_dir``, ``accelerator`` and ``threads``.
@@ -66,8 +177,7 @@ class Trained:
         seed: Of the training.
         model: The trained model.
         twin: The same untrained; ``None`` if there is none.
-        data: What it was trained on, or real images like those that it makes; ``None`` if there are none.
-        phis: Feature spaces by name.
+        real: What it was trained on, or real images like those that it makes, and feature spaces.
 
     Raises:
         InputError: ``run`` holds no trained model, or its weights are of another shape.
@@ -79,43 +189,14 @@ class Trained:
             torch.set_num_threads(config.threads)
         device = "cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
         trained, self.model, self.twin = load(run, device)
-        with readable(run / "manifest.json", "remove it and run python -m paradigms.train again"):
-            self.manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text())
+        self.manifest = read_manifest(run)
         self.seed: int = trained.seed
-        self.data: ImageDataModule | None = instantiate(trained.data) if trained.data else None
-        cache = Path(config.data_dir)
-        self.phis: dict[str, Phi] = {
-            name: instantiate(phi)(data=self.data, cache=cache) for name, phi in config.phi.items()
-        }
+        self.real = real_data(config, trained.data)
 
     def say_memory(self, images: int, record: Sequence[str] = ()) -> None:
         """Say what memory a large model takes, with the values of ``record`` kept of so many images."""
         if isinstance(self.model, Bounded):
             print(self.model.memory(images, record))
-
-    @cached_property
-    def _test(self) -> Images:
-        if self.data is None:
-            raise InputError("data.folder is not set: give a folder of real images like those that the prompts ask for")
-        split = self.data.splits["test"]
-        if len(split.pixels) < SMALLEST:
-            raise InputError(
-                f"data={self.manifest['data']} has {len(split.pixels)} test images, fewer than {SMALLEST}: give more "
-                f"images, or a larger test share in data.split"
-            )
-        return split.subset(torch.arange(min(REAL_IMAGES, len(split.pixels))))
-
-    @cached_property
-    def images(self) -> Tensor:
-        """Real images (N, C, H, W) in [-1, 1], not used in training."""
-        return to_float(self._test.pixels)
-
-    @cached_property
-    def factors(self) -> Factors | None:
-        """Their factors, where the data set has any."""
-        if self.data is None or not self.data.factors:
-            return None
-        return Factors(self._test.values, self.data.factors, self.data.render)
 
     def described(self, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Rows with the columns that describe the cell."""

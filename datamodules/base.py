@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -33,6 +34,10 @@ class Role(StrEnum):
     SURFACE = "surface"
 
 
+RESERVED = frozenset({"all", *Role})
+"""What the results call the whole image and the factors of a role together: no factor can have such a name."""
+
+
 @dataclass(frozen=True)
 class Factor:
     """One factor of variation.
@@ -44,6 +49,9 @@ class Factor:
         cardinality: Number of classes of a categorical factor, 0 for the others.
         role: structure, content or surface.
         labels: Names of the classes of a categorical factor.
+
+    Raises:
+        InputError: The name is a reserved one.
     """
 
     name: str
@@ -51,6 +59,11 @@ class Factor:
     cardinality: int
     role: Role
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name in RESERVED:
+            names = ", ".join(sorted(RESERVED))
+            raise InputError(f"factors: {self.name!r} cannot name one ({names} are taken): rename the column")
 
     @property
     def width(self) -> int:
@@ -205,6 +218,15 @@ class ImageDataModule(LightningDataModule, ABC):
                     shares = f"data.split={list(self.split)}"
                     raise InputError(f"{shares} leaves no image for {name!r}: give more images, or larger shares")
         return self._splits
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all images and their factors: of what is made from them, whether it is of this data."""
+        found = hashlib.sha256(repr(self.factors).encode())
+        for name, images in sorted(self.splits.items()):
+            found.update(f"{name} {tuple(images.pixels.shape)}".encode())
+            found.update(images.pixels.numpy().tobytes() + images.values.numpy().tobytes())
+        return found.hexdigest()
 
     @property
     def condition_width(self) -> int:

@@ -22,6 +22,19 @@ def write_whole(file: Path, content: str | bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def check_writable(setting: str, folder: Path) -> None:
+    """Refuse a directory that cannot be written, or not be made, long before it is; nothing is made.
+
+    Raises:
+        InputError: Names the setting and the part of the path that is in the way.
+    """
+    there = folder.expanduser().absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{setting}={folder}: {there} cannot be written: choose a directory that can be written")
+
+
 @contextmanager
 def readable(file: Path, remedy: str) -> Iterator[None]:
     """Around the reading of a file: whatever goes wrong, the file is damaged.

@@ -13,11 +13,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from datamodules import base
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, Role
 from datamodules.errors import InputError
 
-RESERVED = {"image", "candidate", "umap_1", "umap_2"}
-"""Columns of the embeddings, beside which the factors stand."""
+RESERVED = base.RESERVED | {"image", "candidate", "umap_1", "umap_2"}
+"""The last are columns of the embeddings, beside which the factors stand."""
 
 METADATA = "metadata.csv"
 FORMATS = {

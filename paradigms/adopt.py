@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from datamodules.errors import InputError
-from datamodules.files import write_whole
+from datamodules.files import check_writable, write_whole
 from paradigms.prompts import Prompts
 from paradigms.settings import absolute
 from paradigms.train import git_commit
@@ -16,18 +16,19 @@ from paradigms.train import git_commit
 KEPT = ("pipeline", "data", "seed")
 
 
-def adopt(config: DictConfig, run: Path) -> None:
-    """Write ``config.yaml`` and ``manifest.json`` of a pretrained pipeline into ``run``; nothing is loaded yet.
+def prepare(config: DictConfig, run: Path) -> tuple[DictConfig, None]:
+    """What is kept in ``run`` of the configuration; nothing is written or loaded yet.
 
     Args:
         config: With ``pipeline``, which builds the model, ``data``, ``seed``, ``paradigm_name`` and ``data_name``.
         run: The run directory.
 
     Raises:
-        InputError: ``run`` holds another model, or no model is named.
+        InputError: ``run`` holds another model or cannot be written, or no model is named.
     """
     if OmegaConf.is_missing(config, "model"):
         raise InputError("model is not set: give the directory of a saved pipeline, or its name on the hub")
+    check_writable("run", run)
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     settings = {name: resolved[name] for name in KEPT}
@@ -39,12 +40,25 @@ def adopt(config: DictConfig, run: Path) -> None:
         settings["data"] = None
     else:
         settings["data"]["folder"] = absolute(config.data.folder)
-    text = OmegaConf.to_yaml(settings)
     kept = run / "config.yaml"
-    if kept.exists() and kept.read_text() != text:
+    if kept.exists() and kept.read_text() != OmegaConf.to_yaml(settings):
         raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")
+    return OmegaConf.create(settings), None
+
+
+def adopt(config: DictConfig, run: Path) -> None:
+    """Write ``config.yaml`` and ``manifest.json`` of a pretrained pipeline into ``run``; nothing is loaded yet.
+
+    Args:
+        config: See :func:`prepare`.
+        run: The run directory.
+
+    Raises:
+        InputError: See :func:`prepare`.
+    """
+    kept, _ = prepare(config, run)
     run.mkdir(parents=True, exist_ok=True)
-    write_whole(kept, text)
+    write_whole(run / "config.yaml", OmegaConf.to_yaml(kept))
     manifest = {
         "cell": run.name,
         "paradigm": config.paradigm_name,

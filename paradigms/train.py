@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
-from datamodules.files import readable, write_whole
+from datamodules.files import check_writable, readable, write_whole
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import Account, Lines, Pictures
@@ -109,6 +109,31 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     )
 
 
+def prepare(config: DictConfig, run: Path) -> tuple[DictConfig, ImageDataModule]:
+    """The configuration as it is kept in ``run``, and the data set; nothing is written or loaded yet.
+
+    Args:
+        config: Composed from ``configs/train.yaml``.
+        run: The run directory.
+
+    Raises:
+        InputError: The configuration asks for something impossible, or ``run`` is of another or cannot be written.
+    """
+    check(config)
+    check_writable("run", run)
+    config = with_absolute_paths(config)
+    data: ImageDataModule = instantiate(config.data)
+    config.paradigm.image_shape = list(data.image_shape)
+    if OmegaConf.is_missing(config.paradigm, "condition_width"):
+        config.paradigm.condition_width = data.condition_width
+    if config.precision == "auto":
+        config.precision = fastest_precision(config.accelerator)
+    same_settings(config, run)
+    # Whether the networks fit the images.
+    instantiate(config.paradigm, _convert_="all")
+    return config, data
+
+
 def train(config: DictConfig, run: Path) -> None:
     """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
 
@@ -121,17 +146,9 @@ def train(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: The configuration asks for something impossible, or training diverged.
     """
-    check(config)
+    config, data = prepare(config, run)
     if config.threads:
         torch.set_num_threads(config.threads)
-    config = with_absolute_paths(config)
-    data: ImageDataModule = instantiate(config.data)
-    config.paradigm.image_shape = list(data.image_shape)
-    if OmegaConf.is_missing(config.paradigm, "condition_width"):
-        config.paradigm.condition_width = data.condition_width
-    if config.precision == "auto":
-        config.precision = fastest_precision(config.accelerator)
-    same_settings(config, run)
     kept, noted = run / "config.yaml", run / "manifest.json"
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
