@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.measures import JOINT
 from analysis.pictures import Album
-from analysis.results import POINT_COLUMNS, PROPERTIES, THUMBNAIL_COLUMNS
+from analysis.results import CONTACT_SHEET, POINT_COLUMNS, PROPERTIES, THUMBNAIL_COLUMNS
 from datamodules.base import Role
 
 ROLES = tuple(map(str, Role))
@@ -107,7 +107,9 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "name": cell.name,
         "bottleneck": cell.fact("bottleneck"),
         "seed": cell.fact("seed"),
-        "realism": cell.measurement.get("realism"),
+        "in_distribution": cell.measurement.get("in_distribution"),
+        "contact": album.add(cell.figures / CONTACT_SHEET),
+        "doubts": _doubts(cell),
         "verdicts": [_verdicts(cell, name, kind, album, panels) for name, kind in cell.candidates.items()],
         "samples": album.add(cell.figures / "samples.png"),
         "reconstructions": album.add(cell.figures / "reconstructions.png"),
@@ -119,6 +121,13 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "steps": _steps(cell),
         "phis": _phis(cell),
     }
+
+
+def _doubts(cell: Cell) -> list[tuple[str, str]]:
+    """Of which candidates relevance or organization cannot be said, because of the model's own images, and why."""
+    rows = cell.main
+    rows = rows[rows["headline"] & rows["status"].isin(("poor", "collapsed"))]
+    return [(", ".join(_ordered(own["candidate"])), str(why)) for why, own in rows.groupby("reason", sort=False)]
 
 
 def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:

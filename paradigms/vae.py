@@ -13,11 +13,11 @@ from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
 
 
 class Autoencoder(DecoderModel):
-    """Encoder, decoder and latent candidates: ``mu`` and, after each stage of the decoder, ``stage.i``.
+    """Encoder, decoder and latent candidates: ``z`` and, after each stage of the decoder, ``stage.i``.
 
     Args:
         image_shape: (C, H, W).
-        bottleneck: Length of mu.
+        bottleneck: Length of z.
         width: See :class:`Decoder`.
         max_width: See :class:`Decoder`.
 
@@ -27,7 +27,7 @@ class Autoencoder(DecoderModel):
 
     def __init__(self, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int) -> None:
         super().__init__(
-            "mu", Kind.CODE, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
+            "z", Kind.PRIOR, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
         )
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
         self.to_code = nn.Linear(self.encoder.width * BASE_SIZE**2, 2 * bottleneck)
@@ -40,7 +40,7 @@ class Autoencoder(DecoderModel):
     @torch.no_grad()
     def invert(self, images: Tensor) -> Inputs:
         """The means of the codes of ``images`` (N, C, H, W)."""
-        return {"mu": self.encode(images)[0]}
+        return {"z": self.encode(images)[0]}
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class VAE(Descent):
 
     Args:
         image_shape: (C, H, W).
-        bottleneck: Length of mu.
+        bottleneck: Length of z.
         width: Channels at full resolution of both networks.
         max_width: Upper bound of the channels of both networks.
         beta: Weight of the KL divergence.

@@ -112,6 +112,88 @@ class Ghosts(Planted):
         return {"z": PLACES[: len(images)] + 2, "u": PLACES[: len(images)]}
 
 
+class Weak(Planted):
+    """Half of its images are a ghost of two blobs, the others clean."""
+
+    def image(self, z, u):
+        ghost = ((z[:, 0] - 0.25).clamp(0, 0.5) * 2)[:, None, None, None].round()
+        clean = render(z)
+        return (1 - ghost) * clean + ghost * (clean + render(1 - z)) / 2
+
+
+class WeakWithEncoder(Weak):
+    """The same map from prior to image, and an encoder whose codes decode perfectly."""
+
+    def image(self, z, u):
+        coded = (z > 1.5).all(1)[:, None, None, None]
+        return torch.where(coded, render(z - 2), super().image(z, u))
+
+    def invert(self, images):
+        return {"z": PLACES[: len(images)] + 2, "u": PLACES[: len(images)]}
+
+
+class SmoothGhosts(Planted):
+    """Every image is two blobs, which move smoothly."""
+
+    def image(self, z, u):
+        return (render(0.6 * z) + render(0.6 * z + 0.4)) / 2
+
+
+class Fades(Planted):
+    """Its values are images: a walk between two of them is a cross-fade."""
+
+    candidates: ClassVar = {"z": LatentCandidate("z", Kind.PRIOR, (1, 16, 16), Path.LERP)}
+
+    def draw(self, n, generator):
+        return {"z": render(torch.rand(n, 2, generator=generator))}
+
+    def generate(self, inputs, *, record=(), edits=None):
+        return Generation(inputs["z"].clamp(-1, 1), {name: inputs[name] for name in record})
+
+
+class Collapsed(Planted):
+    """One image, which moves by a hundredth of the frame."""
+
+    def image(self, z, u):
+        return render(0.5 + 0.01 * (z - 0.5))
+
+
+class Clusters(Planted):
+    """Two corners with nothing between them: what lies between is one or the other."""
+
+    def image(self, z, u):
+        return render(0.2 * z + 0.8 * (z[:, :1] > 0.5))
+
+
+class Memoriser(Planted):
+    """64 images that it has seen: the one whose value is nearest."""
+
+    keys: ClassVar = torch.rand(64, 2, generator=torch.Generator().manual_seed(1))
+
+    def image(self, z, u):
+        return render(PLACES[torch.cdist(z, self.keys).argmin(dim=1)])
+
+
+class Rotated(Planted):
+    """The renderer in other coordinates: turned, stretched and shifted."""
+
+    turn: ClassVar = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+
+    def draw(self, n, generator):
+        inputs = super().draw(n, generator)
+        return inputs | {"z": 5 * inputs["z"] @ self.turn + 3}
+
+    def image(self, z, u):
+        return render((z - 3) @ self.turn.T / 5)
+
+
+class Chaos(Planted):
+    """Every place comes about as often as any other, and of the next value nothing is known."""
+
+    def image(self, z, u):
+        return render(torch.frac(z @ torch.tensor([[41.0, 23.0], [29.0, 37.0]])))
+
+
 class Constant(Planted):
     """One image whatever the inputs."""
 
@@ -202,6 +284,7 @@ class Case:
         rows: The same of rows that are no headline, by candidate, estimator and target.
         split: Roles that are right by candidate and window; verdicts on the model by ``model`` and estimator.
         tinted: Whether the world has colours.
+        cautions: What must stand beside a verdict, by candidate and property.
         times: How many times as many pairs it takes: an S_1 of 0 has an interval of ±.15 at 256.
     """
 
@@ -211,6 +294,7 @@ class Case:
     split: Mapping[tuple[str, str], str] = field(default_factory=dict)
     tinted: bool = False
     times: int = 1
+    cautions: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def real(self):
@@ -272,11 +356,32 @@ PLANTED: Mapping[str, Case] = {
         | of("x_T", density="V", smoothness="V", organization=NOT_V, relevance="X"),
     ),
     "smooth, not organized": Case(Winding(), of("z", smoothness="V", organization="X", relevance="V")),
-    "organized, not dense": Case(
+    "codes where the prior never draws": Case(
         Ghosts(),
-        of("z", density="X", organization="V", relevance="V"),
-        {("z", "realism_among_codes", "all"): "V"},
+        of("z", density="X", organization=NOT_V, relevance=NOT_V)
+        | of("mu", density="V", smoothness="V", organization="V", relevance="V"),
+        cautions=of("z", organization="poor", relevance="poor"),
     ),
+    "weak, without an encoder": Case(Weak(), of("z", density="~")),
+    "weak, with an encoder": Case(WeakWithEncoder(), of("z", density="~") | of("mu", density="V")),
+    "smooth ghosts": Case(
+        SmoothGhosts(),
+        of("z", density="X", smoothness="V", organization=NOT_V, relevance=NOT_V),
+        cautions=of("z", organization="poor", relevance="poor"),
+    ),
+    "pixel fades": Case(
+        Fades(), of("z", density="V", smoothness="V", relevance="V"), cautions=of("z", smoothness="leaves")
+    ),
+    "collapsed": Case(
+        Collapsed(),
+        of("z", density="V", smoothness=NOT_V, organization=NOT_V, relevance=NOT_V),
+        {("z", "coverage", "all"): "X"},
+        cautions=of("z", relevance="collapsed"),
+    ),
+    "two clusters": Case(Clusters(), of("z", density="V", smoothness=NOT_V, relevance="V")),
+    "memoriser": Case(Memoriser(), of("z", density="V", smoothness="X", relevance="V")),
+    "rotated": Case(Rotated(), of("z", density="V", smoothness="V", organization="V", relevance="V")),
+    "chaotic": Case(Chaos(), of("z", density="V", smoothness="X", organization="X", relevance="V")),
     "place first, colour last": Case(
         Relay(),
         of("condition", relevance="V"),

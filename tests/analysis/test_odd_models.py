@@ -1,5 +1,6 @@
 """Models that meet the contract and are unlike those that were trained here."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -122,7 +123,7 @@ class Quantised(Chain):
 def test_classes_inside_a_model_have_neither_neighbourhood_nor_paths():
     rows, verdict = measured(Quantised(), candidates=["stage.0"])
     assert verdict["stage.0"][["density", "smoothness"]].tolist() == ["n/a", "n/a"]
-    assert set(rows.query("estimator == 'realism_median'").reason) == {CLASSES}
+    assert set(rows.query("estimator == 'in_distribution'").reason) == {CLASSES}
     assert verdict["stage.0", "relevance"] == "V"
     assert rows.query("estimator == 'S_T' and headline").reason.tolist() == ["carries: S_1 1.00, no controls"]
     # Equal or not tells less than the levels do.
@@ -207,8 +208,8 @@ class Precise(Planted):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_draws_among_codes_are_of_the_codes_type(dtype):
-    rows = measure_model(Precise(dtype), render(PLACES), phi, n=64, candidates=["z"], properties=["density"])
-    assert rows.query("estimator == 'realism_among_codes'").value.notna().all()
+    rows = measure_model(Precise(dtype), render(PLACES), phi, n=64, candidates=["mu"])
+    assert rows.query("headline").value.notna().all()
 
 
 class Broken(Planted):
@@ -270,7 +271,8 @@ def test_the_twins_values_are_compared_step_by_step():
     values = torch.randn(24, 3, 5, 2, generator=torch.Generator().manual_seed(0))
     candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
     subject.steps = {"h": 3}
-    trials = Trials(subject, candidate, values, values, None, None)
+    population = replace(subject.populations["stage.0"], candidate=candidate, place="h")
+    trials = Trials(subject, population, values, subject.images[:24], values, None, None)
     assert trials.has_steps
     np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
     np.testing.assert_allclose(trials.twin_gram, trials.gram)
