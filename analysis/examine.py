@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import density, organization, relevance, smoothness
-from analysis.calibration import ABSENT, WIDE, Estimate, enough, holm, max_statistic, verdict
+from analysis.calibration import Estimate, verdict
 from analysis.contact import Contact, contact, contacts_of_data
 from analysis.evidence import Evidence
 from analysis.injection import Injection, inject, matched_noise, shuffled
 from analysis.interventions import groups, record_all
+from analysis.judgement import doubt, judge
 from analysis.measures import JOINT, Finding, Measure, MissingError
 from analysis.population import Population
 from analysis.prepared import principal_scores
@@ -117,7 +118,7 @@ class Examiner:
         self.result.contacts = [*contacts_of_data(self.references[0]), *self.result.contacts]
         if readout is not None:
             self.result.factor_values = [np.concatenate(parts) for parts in zip(*read, strict=True)]
-        self._adjust()
+        judge(self.headlines.values(), self.permuted)
         return self.result
 
     def _record(self, populations: Sequence[Population]) -> Iterator[Recorded]:
@@ -154,24 +155,8 @@ class Examiner:
                 if contradicts and headline["verdict"] == "V" and headline["status"] == "ok":
                     letter = "V" if guard.mild else "~"
                     headline |= {"verdict": letter, "status": guard.guard, "reason": guard.caution}
-            self._doubt(headline, evidence)
+            doubt(headline, evidence.own, evidence.reference)
             self.headlines.setdefault(evidence.reference.name, []).append(headline)
-
-    @staticmethod
-    def _doubt(row: dict[str, Any], evidence: Evidence) -> None:
-        """Take back what cannot be said of a model whose images are all alike, or are none."""
-        own = evidence.own
-        if row["property"] == "density" or row["verdict"] == "n/a":
-            return
-        if own.collapsed:
-            reason = f"its images differ by {own.variety:.2f} of what real ones do: collapsed"
-            row |= {"verdict": "X", "status": "collapsed", "reason": reason}
-        elif own.poor and row["property"] != "smoothness":
-            reason = (
-                f"too poor to judge: {own.inside.mean():.2f} of its own images are in-distribution, of cross-fades of "
-                f"real ones {evidence.reference.null.mean():.2f}"
-            )
-            row |= {"verdict": "~" if row["verdict"] == "V" else row["verdict"], "status": "poor", "reason": reason}
 
     def _rows(self, measure: Measure, evidence: Evidence) -> Iterator[dict[str, Any]]:
         """Tidy rows of one measure; one that is ``n/a`` where something that it needs is missing."""
@@ -219,37 +204,6 @@ class Examiner:
             seed=evidence.seed,
             **(injected(evidence.protocol) if injects else {}),
         )
-
-    def _adjust(self) -> None:
-        """Judge p-values together: a space's headlines by Holm, those that share permutations by the largest."""
-        for rows in self.headlines.values():
-            for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-                row["p_adjusted"] = float(p_value)
-                if row["verdict"] != "n/a" and row["status"] not in ("collapsed", "poor"):
-                    self._judge(row)
-        families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
-        for row, estimate in self.permuted:
-            families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))
-        for family in families.values():
-            values = np.array([estimate.value for _row, estimate in family])
-            adjusted = max_statistic(values, np.array([estimate.permuted for _row, estimate in family]))
-            for (row, _estimate), p_value in zip(family, adjusted, strict=True):
-                row["p_max"] = float(p_value)
-
-    @staticmethod
-    def _judge(row: dict[str, Any]) -> None:
-        """Whether a headline says enough to be judged, and more than chance does."""
-        low, high, p_value = row["ci_low"], row["ci_high"], row["p_adjusted"]
-        if high - low > WIDE:
-            needed = enough(row["n"], low, high)
-            found = "~", "few", f"too little was measured: {row['n']} gave this interval, {needed} would do"
-        elif verdict(row["score"], low, high, p_value) == "X" and high >= ABSENT:
-            found = "X", "chance", f"chance does as well: p {p_value:.2g}, all verdicts of the model judged together"
-        else:
-            return
-        row["verdict"] = found[0]
-        if row["status"] != "vacuous":
-            row["status"], row["reason"] = found[1:]
 
     def _inject(self, populations: Sequence[Population]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """O, E and C of each population that has valid pairs; controls of an eighth where it has parts and moves."""

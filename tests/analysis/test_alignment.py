@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted import Ghosts, Planted
+from generators import Ghosts, Planted
 from world import PLACES, SIZE, render
 
 from analysis.align import inputs_of, place, places_of, refusal, returned

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from planted import Chain, Planted
+from generators import Chain, Planted
 from world import PLACES, phi, render
 
 from analysis import Extent, measure_model, split_model, verdicts
@@ -43,10 +43,12 @@ class Maps(Noisy):
         return Generation(made.images, dict(made.values) | ({"map": held} if "map" in record else {}))
 
 
+TINTED = render(PLACES, PLACES.mean(1, keepdim=True))
+"""Real images of those that chains make."""
+
+
 def test_the_channels_of_a_map_inside_a_model_with_noise_are_no_sampling_steps():
-    rows = measure_model(
-        Maps(), render(PLACES), phi, factors=PLACES, n=32, candidates=["map"], properties=["organization"]
-    )
+    rows = measure_model(Maps(), TINTED, phi, factors=PLACES, n=32, candidates=["map"], properties=["organization"])
     assert set(rows.timestep) == {-1}
     assert {"flat", "pooled"} <= set(rows["view"])
 
@@ -80,7 +82,7 @@ def test_a_number_per_timestep_has_no_parts_either():
 
 def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
     rows = measure_model(
-        Noisy(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
+        Noisy(), TINTED, phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
     )
     assert set(rows.timestep) == {-1}
     assert rows.query("headline").status.tolist() == ["ok"]
@@ -261,7 +263,7 @@ class Small(Chain):
 
 def test_whether_a_value_varies_does_not_depend_on_its_units():
     rows = measure_model(
-        Small(), render(PLACES), phi, factors=PLACES, n=64, candidates=["stage.0"], properties=["organization"]
+        Small(), TINTED, phi, factors=PLACES, n=64, candidates=["stage.0"], properties=["organization"]
     )
     assert rows.query("headline").verdict.tolist() == ["V"]
 
