@@ -1,4 +1,4 @@
-"""From scores to verdicts: what the model's own images leave to be said, what chance explains, what too few leave open."""
+"""From scores to verdicts: what a model's own images leave to be said, what chance explains, what is too little."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -35,7 +35,8 @@ def path_shape(features: Array) -> PathShape:
     - continuity, ``log₂(max step at 2/K ÷ max step at 1/K)``: 1 when halving the step halves the largest jump, 0 for
       any jump and for unrelated images; at most 1; higher is smoother. An estimate of the path's Hölder exponent. The
       steps at 2/K start at the even points or at the odd ones, whichever gives less: two jumps that happen to follow
-      each other would look like one slope. 0 for a path that does not move.
+      each other would look like one slope. A grid that leaves out the largest step, at an end of the path, does not
+      count. 0 for a path that does not move.
     - uniformity, ``1 − (K·max d/Σd − 1)/(K − 1)`` in [0, 1]: 1 when all steps are equal. Unrelated images reach it too.
     - straightness, ``(D/Σd − 1/K)/(1 − 1/K)`` with D the distance between the ends: 1 on a straight line. A staircase
       is straighter than a perfect renderer.
@@ -57,7 +58,11 @@ def path_shape(features: Array) -> PathShape:
     features, k = features.astype(np.float64), features.shape[1] - 1
     single = np.linalg.norm(np.diff(features, axis=1), axis=2)
     double = np.linalg.norm(features[:, 2:] - features[:, :-2], axis=2)
-    longest = np.minimum(double[:, ::2].max(axis=1), double[:, 1::2].max(axis=1))
+    grids = []
+    for first in (0, 1):
+        held = single[:, first : k - (k - first) % 2].max(axis=1) == single.max(axis=1)
+        grids.append(np.where(held, double[:, first::2].max(axis=1), np.inf))
+    longest = np.minimum(*grids)
     ends = np.linalg.norm(features[:, -1] - features[:, 0], axis=1)
     largest, length = single.max(axis=1), single.sum(axis=1)
     moving = largest > 0
