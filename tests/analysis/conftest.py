@@ -98,7 +98,7 @@ def tidy_rows(cell: str, paradigm: str, bottleneck: int, seed: int, rng: np.rand
                     score, status = float("nan"), "n/a"
                     reason = "the model's own samples are no more realistic than cross-fades: train it for longer"
                 low, high = np.clip([score - spread, score + spread], 0, 1)
-                null, ceiling = (0.69, 1.4) if estimator == "realism_median" else (0.0, 0.9)
+                null, ceiling = (0.69, 1.4) if estimator == "in_distribution" else (0.0, 0.9)
                 value = null + score * (ceiling - null) - (0.25 if estimator == "S_1" else 0)
                 shared = paradigm == "diffusion" and kind not in {"noise", "condition"}
                 protocol = {True: "shared", False: "independent"}[shared] if name == "relevance" else ""
