@@ -6,6 +6,7 @@ import pytest
 import torch
 from generators import Planted, Weak
 from PIL import Image
+from scipy.spatial.distance import cdist
 from world import PLACES, phi, render
 
 from analysis.contact import COLUMNS, LINES, save_sheet, sheet
@@ -14,6 +15,16 @@ from analysis.results import PROPERTIES
 from analysis.smoothness import path_shape
 from analysis.subject import Subject
 from analysis.support import RealImages
+
+
+def test_an_image_is_in_distribution_exactly_where_its_depth_is_above_one():
+    real, fake = np.random.default_rng(0).normal(size=(300, 8)), np.random.default_rng(1).normal(size=(250, 8)) + 1
+    support = RealImages(real)
+    depth = support.depth(fake)
+    np.testing.assert_allclose(depth, (support.radii / cdist(fake, real)).max(axis=1))
+    np.testing.assert_array_equal(depth > 1, support.inside(fake))
+    assert 0 < (depth > 1).mean() < 1
+    assert (depth >= support.realism(fake)).all()
 
 
 @pytest.fixture(scope="module")

@@ -221,15 +221,6 @@ def test_realism_is_the_largest_ratio_of_a_radius_to_a_distance():
     assert (support.realism(FAKE) > 0).all()
 
 
-def test_an_image_is_in_distribution_exactly_where_its_depth_is_above_one():
-    support = RealImages(REAL)
-    depth = support.depth(FAKE)
-    np.testing.assert_allclose(depth, (support.radii / cdist(FAKE, REAL)).max(axis=1))
-    np.testing.assert_array_equal(depth > 1, support.inside(FAKE))
-    assert 0 < (depth > 1).mean() < 1
-    assert (depth >= support.realism(FAKE)).all()
-
-
 def test_real_images_are_as_real_as_can_be():
     support = RealImages(REAL)
     assert (support.realism(REAL)[support.trusted] == 100).all()
