@@ -29,7 +29,7 @@ UNTOLD = (
     "too few real images, or a phi too weak: held-out real images are in-distribution no more often than cross-fades"
 )
 UNPAIRED = "layers of an unconditional diffusion model cannot be injected: other noise breaks the picture"
-STILLNESS = "vacuous: it does not move the image, so there is no path"
+STILLNESS = "vacuous: it does not move the image"
 CONSTANT = "its value never changes"
 NO_WALK = "none of the walks leads to another image"
 NO_LENGTH = "its values have no common length"
@@ -92,7 +92,7 @@ class Evidence:
     @cached_property
     def controls(self) -> Mapping[str, Array]:
         """Squared distances (m, 3) of O, E and C, where C got E's value shuffled, or noise like it."""
-        _ = self.injected, self.is_space
+        _ = self.injected, self.is_space, self.moves
         if self.trials.controls is None:
             raise MissingError(NO_PARTS)
         o, e, of_shuffled, of_noise = np.moveaxis(self._features(self.trials.controls), 1, 0)

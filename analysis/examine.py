@@ -206,15 +206,23 @@ class Examiner:
         )
 
     def _inject(self, populations: Sequence[Population]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """O, E and C of each population that has valid pairs; controls of an eighth where it has parts and moves."""
+        """O, E and C of each population that has valid pairs, and controls of some where it has parts.
+
+        Of what does not move the image in the first pairs there are no more of either.
+        """
         found: dict[str, Tensor] = {}
         controls: dict[str, Tensor] = {}
-        model = self.subject.model
+        model, first = self.subject.model, self.subject.first
         for pairs in {id(p.pairs): p.pairs for p in populations if p.pairs}.values():
             own = [population for population in populations if population.pairs is pairs]
-            images = inject(model, pairs, [Injection((p.place,)) for p in own], "relevance")
+            images = inject(model, pairs.part(0, first), [Injection((p.place,)) for p in own], "relevance")
             found |= {p.name: images[:, [0, 1, 2 + i]] for i, p in enumerate(own)}
-            parted = [p for p in own if math.prod(self.subject.at_step(p.place).shape) > 1]
+            moving = [p for p in own if any(reference.stirs(found[p.name]) for reference in self.references)]
+            if moving and first < len(pairs):
+                plan = [Injection((p.place,)) for p in moving]
+                images = inject(model, pairs.part(first, len(pairs)), plan, "relevance of what moves the image")
+                found |= {p.name: torch.cat([found[p.name], images[:, [0, 1, 2 + i]]]) for i, p in enumerate(moving)}
+            parted = [p for p in moving if math.prod(self.subject.at_step(p.place).shape) > 1]
             if not parted:
                 continue
             plan = [Injection((p.place,), move) for p in parted for move in (shuffled, matched_noise)]

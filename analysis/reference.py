@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.calibration import ABSENT, SIGNIFICANT, greater, permutation_p_value, permutations
+from analysis.calibration import ABSENT, SIGNIFICANT, STILL, greater, permutation_p_value, permutations
 from analysis.checks import varies
 from analysis.prepared import centred_gram, similarities
+from analysis.relevance import squared_distances, total_effect
 from analysis.similarity import information_imbalance
 from analysis.smoothness import STEPS, PathShape, path_shape
 from analysis.space import Space
@@ -72,6 +73,14 @@ class Reference(Space):
         self.tells = greater(self.ceiling, self.null) < SIGNIFICANT
         self.samples = Own(self, subject.samples)
         self.reconstructions = None if subject.reconstructions is None else Own(self, subject.reconstructions)
+
+    def stirs(self, injected: Tensor) -> bool:
+        """Whether a candidate moves the image at all in some pairs (n, 3, C, H, W) of O, E and C.
+
+        By half as much as counts as moving it, so that what lies near that is looked at closely.
+        """
+        o, e, c = np.moveaxis(self.features(injected.flatten(0, 1)).reshape(len(injected), 3, -1), 1, 0)
+        return bool(total_effect(squared_distances(o, e, c)) >= STILL / 2)
 
     @cached_property
     def best_walks(self) -> Array:

@@ -132,7 +132,8 @@ def _by_role(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     for target, readings in evidence.readings.items():
         distances = squared_distances(*readings)
         if distances[:, 0].mean() > EQUAL:
-            yield Finding(_estimate(estimator, distances, evidence.seed), target, evidence.protocol)
+            estimate = _estimate(estimator, distances, evidence.seed)
+            yield Finding(estimate, target, evidence.protocol, n=len(distances))
 
 
 @measure("relevance", "S_T", "injected", headline=True)
@@ -151,16 +152,17 @@ def total(evidence: "Evidence") -> Iterator[Finding]:
         controls = "no controls" if np.isnan(evidence.unspecific) else f"controls {evidence.unspecific:.2f}"
         status = CONSTRUCTED if evidence.trials.exact else "ok"
         reason = f"{what}: S_1 {carried.value:.2f}, {controls}"
-    yield Finding(effect, protocol=evidence.protocol, status=status, reason=reason)
+    yield Finding(effect, protocol=evidence.protocol, n=len(distances), status=status, reason=reason)
     yield from _by_role(evidence, "S_T")
 
 
 @measure("relevance", "S_1", "injected")
 def sufficient(evidence: "Evidence") -> Iterator[Finding]:
     """Sufficiency, in all and by role and factor."""
-    estimate = _estimate("S_1", squared_distances(*evidence.injected), evidence.seed)
+    distances = squared_distances(*evidence.injected)
+    estimate = _estimate("S_1", distances, evidence.seed)
     status = CONSTRUCTED if evidence.trials.exact else "ok"
-    yield Finding(estimate, protocol=evidence.protocol, status=status)
+    yield Finding(estimate, protocol=evidence.protocol, n=len(distances), status=status)
     yield from _by_role(evidence, "S_1")
 
 
@@ -169,7 +171,8 @@ def notable(evidence: "Evidence") -> Iterator[Finding]:
     """Absolute effect, ``E d²(C, O) / E d²(x, x′)`` over unrelated real images: in the data's units."""
     effect = squared_distances(*evidence.injected)[:, 1] / evidence.reference.spread
     low, high = bootstrap(lambda chosen: chosen.mean(axis=-1), effect, evidence.seed)
-    yield Finding(Estimate(float(effect.mean()), 0.0, 1.0, low, high), protocol=evidence.protocol)
+    estimate = Estimate(float(effect.mean()), 0.0, 1.0, low, high)
+    yield Finding(estimate, protocol=evidence.protocol, n=len(effect))
 
 
 @measure("relevance", "flips", "injected", "readings")
@@ -199,10 +202,15 @@ def flipped(evidence: "Evidence") -> Iterator[Finding]:
 @measure("relevance", "S_T_shuffled", "controls")
 def of_shuffled(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect of E's value with its channels shuffled: what any value of that size does."""
-    yield Finding(_estimate("S_T", evidence.controls["shuffled"], evidence.seed), protocol=evidence.protocol)
+    yield _of_control(evidence, "shuffled")
 
 
 @measure("relevance", "S_T_noise", "controls")
 def of_noise(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect of Gaussian noise with the moments of E's value, by channel, or of the whole if it has one place."""
-    yield Finding(_estimate("S_T", evidence.controls["noise"], evidence.seed), protocol=evidence.protocol)
+    yield _of_control(evidence, "noise")
+
+
+def _of_control(evidence: "Evidence", control: str) -> Finding:
+    distances = evidence.controls[control]
+    return Finding(_estimate("S_T", distances, evidence.seed), protocol=evidence.protocol, n=len(distances))

@@ -165,6 +165,11 @@ class Subject:
         return max(4, self.n // 8)
 
     @property
+    def first(self) -> int:
+        """Pairs that tell whether a candidate moves the image at all."""
+        return min(self.n, max(SMALLEST, self.n // 4))
+
+    @property
     def walked(self) -> int:
         """How many pairs are walked between."""
         return max(WALKS, self.few)
