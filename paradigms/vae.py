@@ -1,20 +1,19 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Descent
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
 
-SHARE = 0.1
-"""Of the way to codes of variance 1 that a step goes: it averages over the images of some ten steps."""
+MOMENT_IMAGES = 2048
+"""Training images that tell the mean and the variance of the code: the standard error of its scale is 1.6 %."""
 
 
 class Autoencoder(DecoderModel):
@@ -43,20 +42,17 @@ class Autoencoder(DecoderModel):
         return mean, log_variance
 
     @torch.no_grad()
-    def standardize(self, mean: Tensor, log_variance: Tensor, share: float = 1.0) -> None:
-        """Shift and scale the code, so that over all images it has mean 0 and variance 1, and undo it in the decoder.
+    def standardize(self, images: Tensor) -> None:
+        """Shift and scale the code to mean 0 and variance 1 over ``images`` (N, C, H, W), and undo it in the decoder.
 
         With ``m = E mean`` and ``s² = E[(mean - m)² + exp(log_variance)]`` per dimension, ``(code - m) / s`` has the
         least KL divergence to the prior of all codes ``a code + b``, ``E ½ log(s² / exp(log_variance))``. The map goes
         into the encoder's last layer and its inverse into the decoder's first: decoded images stay as they are.
-
-        Args:
-            mean: Of the codes of images, (N, bottleneck).
-            log_variance: Of the codes of the same images, (N, bottleneck).
-            share: How much of the way to go, in (0, 1]: little where few images tell little of the moments.
         """
-        shift = share * mean.mean(dim=0)
-        scale = (mean.var(dim=0, unbiased=False) + log_variance.exp().mean(dim=0)).pow(share / 2)
+        codes = [self.encode(part) for part in images.split(256)]
+        mean, log_variance = (torch.cat(parts) for parts in zip(*codes, strict=True))
+        shift = mean.mean(dim=0)
+        scale = (mean.var(dim=0, unbiased=False) + log_variance.exp().mean(dim=0)).sqrt()
         first = cast(nn.Linear, cast(nn.Sequential, self.decoder.stages[0])[0])
         first.bias.add_(first.weight @ shift)
         first.weight.mul_(scale)
@@ -83,9 +79,9 @@ class VAE(Descent):
     negative evidence lower bound up to a constant when ``beta`` is 1. With ``beta`` 0 the code is the mean: a plain
     autoencoder, from which draws of N(0, I) are decoded all the same.
 
-    A shift and a scale of the code that the decoder undoes change no image, and there is a best one in closed form.
-    Gradients find it so slowly that a short training would waste a third of its nats: each step is followed by a small
-    one straight towards it.
+    A shift and a scale of the code that the decoder undoes change no image, and the best ones have a closed form. In a
+    short training the gradient does not get there, since the weights grow until AdamW's steps are small beside them,
+    and a third of the KL divergence would be in vain: after the last step they are set.
 
     Args:
         image_shape: (C, H, W).
@@ -123,17 +119,17 @@ class VAE(Descent):
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
 
-    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
-        """See :class:`Paradigm`."""
-        super().update(batch, optimizers)
-        if self.beta:
-            self.network.standardize(*self.posterior, share=SHARE)
+    def advance(self, images: int) -> None:
+        """See :class:`Paradigm`; after the last step the averaged model gets its best shift and scale of the code."""
+        super().advance(images)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.beta and self.steps_taken == data.steps:
+            self.model.standardize(to_float(data.splits["train"].pixels[:MOMENT_IMAGES]).to(self.device))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` of a batch and its parts."""
         images = batch["image"]
         mean, log_variance = self.network.encode(images)
-        self.posterior = mean.detach(), log_variance.detach()
         code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.beta else mean
         error = (self.network.decoder(code) - images).square().mean()
         losses = {"loss": error / (2 * self.pixel_variance), "squared_error": error}
