@@ -22,6 +22,7 @@ from analysis.reference import Reference
 from analysis.results import COLUMNS, PROPERTIES, blank_row, injected
 from analysis.subject import Factors, Phi, Subject
 from analysis.trials import Trials
+from datamodules import progress
 from paradigms.contract import GenerativeModel, LatentCandidate
 
 Array = NDArray[np.float64]
@@ -84,6 +85,7 @@ class Examiner:
                 twins = record_all(subject.twin, subject.recorded, group, f"{what} of the untrained twin")[1]
             recorded = [reference.features(result.images) for reference in self.references]
             for name in group:
+                progress.stage("measuring", len(result.scores), len(names))
                 candidate = subject.model.candidates[name]
                 more = (twins.get(name), injected.get(name), controls.get(name))
                 trials = Trials(subject, candidate, values[name], *more)

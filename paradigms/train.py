@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import platform
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +23,15 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
+from datamodules import progress
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import readable, write_whole
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
-from paradigms.callbacks import Account, Lines, Pictures
-from paradigms.settings import check, fastest_precision, same_settings, with_absolute_paths
+from paradigms.callbacks import Account, Pictures, Progress
+from paradigms.settings import check, fastest_precision, kept_settings, on_cpu, with_absolute_paths
+from paradigms.threads import fastest_threads
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
@@ -71,9 +74,6 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     Raises:
         InputError: W&B is not to be reached.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in EXPECTED:
-        warnings.filterwarnings("ignore", f".*{message}")
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
     try:
         logged = wandb.init(
@@ -92,23 +92,36 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     logged.define_metric("images_seen")
     logged.define_metric("*", step_metric="images_seen")
     checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
-    # The bars of cells that run side by side would overwrite each other.
-    alone = multiprocessing.current_process().name == "MainProcess"
-    progress = TQDMProgressBar(refresh_rate=5) if alone else Lines(run.name)
+    drawn = progress.listener is not None
     return Trainer(
         accelerator=config.accelerator,
         devices=1,
         precision=config.precision,
         max_epochs=data.epochs,
         logger=WandbLogger(experiment=logged),
-        callbacks=[progress, account, Pictures(run / "figures"), checkpoints],
-        enable_progress_bar=alone,
+        callbacks=[
+            Progress() if drawn else TQDMProgressBar(refresh_rate=5),
+            account,
+            Pictures(run / "figures"),
+            checkpoints,
+        ],
+        enable_progress_bar=not drawn,
         log_every_n_steps=10,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
 
 
+@contextmanager
+def passing_interrupts() -> Iterator[None]:
+    """Lightning leaves the program at Ctrl-C; who called it has more to say."""
+    try:
+        yield
+    except SystemExit as left:
+        raise KeyboardInterrupt from left
+
+
+@passing_interrupts()
 def train(config: DictConfig, run: Path) -> None:
     """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
 
@@ -122,8 +135,9 @@ def train(config: DictConfig, run: Path) -> None:
         InputError: The configuration asks for something impossible, or training diverged.
     """
     check(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", f".*{message}")
     config = with_absolute_paths(config)
     data: ImageDataModule = instantiate(config.data)
     config.paradigm.image_shape = list(data.image_shape)
@@ -131,7 +145,7 @@ def train(config: DictConfig, run: Path) -> None:
         config.paradigm.condition_width = data.condition_width
     if config.precision == "auto":
         config.precision = fastest_precision(config.accelerator)
-    same_settings(config, run)
+    before = kept_settings(config, run)
     kept, noted = run / "config.yaml", run / "manifest.json"
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
@@ -143,6 +157,11 @@ def train(config: DictConfig, run: Path) -> None:
     keep_freed_memory()
     # Now, so that images that cannot be read leave nothing behind.
     data.setup("fit")
+    if config.threads is None and on_cpu(config.accelerator):
+        # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
+        config.threads = before.get("threads") or fastest_threads(config, data)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     seed_everything(config.seed, verbose=False)
     paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
     run.mkdir(parents=True, exist_ok=True)
@@ -156,8 +175,6 @@ def train(config: DictConfig, run: Path) -> None:
     trainer = build_trainer(config, data, run, account)
     try:
         trainer.fit(paradigm, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         save_file(
             {name: value.contiguous() for name, value in paradigm.model.state_dict().items()},
             run / "weights.safetensors",

@@ -1,8 +1,8 @@
 """Training through its real entry point, on tiny data."""
 
 import json
-import multiprocessing
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +14,9 @@ from omegaconf import OmegaConf, open_dict
 from PIL import Image
 from safetensors.torch import load_file
 
+from datamodules import progress
 from datamodules.errors import InputError
-from paradigms import callbacks
+from paradigms import callbacks, threads
 from paradigms.base import Paradigm, TrainingDivergedError
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
@@ -255,12 +256,70 @@ def test_a_folder_is_kept_by_its_absolute_path_and_another_one_is_refused(tmp_pa
         train(configured(tmp_path, "vae", *folder, "data.folder=two"), tmp_path / "run")
 
 
-def test_cells_side_by_side_print_lines(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(multiprocessing.current_process(), "name", "LokyProcess-1")
+def test_who_draws_is_told_how_far_it_is(tmp_path, monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr(progress, "listener", told.append)
     train(configured(tmp_path, "vae"), tmp_path / "cell")
+    stages = [(stage.name, stage.done, stage.total, stage.unit) for stage in told]
+    assert list(dict.fromkeys(stages)) == [("training", done, 128, "images") for done in (0, 64, 128)]
+    assert [stage.done for stage in told if stage.lasting] == [64, 128]
     printed = capsys.readouterr()
-    assert "cell: 64 of 128 images\n" in printed.out
     assert "\r" not in printed.out + printed.err
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Two threads, of which the one in the list is the faster."""
+    fastest = [2]
+    monkeypatch.setattr(threads, "ALL", 2)
+    monkeypatch.setattr(threads, "_images_per_second", lambda config, data, count: 91 + 47 * (count == fastest[0]))
+    yield fastest
+    torch.set_num_threads(1)
+
+
+def test_the_threads_that_were_chosen_are_kept_and_a_resumed_run_takes_them(tmp_path, monkeypatch, capsys, timed):
+    config = configured(tmp_path, "vae", "threads=null", "accelerator=cpu")
+    train(config, tmp_path / "whole")
+    assert "2 threads: 138 images/s, 1 thread: 91: training with 2\n" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(Paradigm, "logs", lambda self, step: kill() if step == 3 else step % 10 == 0)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "cut")
+    timed[0] = 1
+    torch.set_num_threads(1)
+    train(config, tmp_path / "cut")
+    for name in ("whole", "cut"):
+        assert OmegaConf.load(tmp_path / name / "config.yaml").threads == 2
+        assert json.loads((tmp_path / name / "manifest.json").read_text())["threads"] == 2
+    whole, cut = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_timing_changes_no_number(tmp_path, monkeypatch, paradigm):
+    def timing(config, data):
+        assert threads._images_per_second(config, data, 1) > 0
+        return 1
+
+    train(configured(tmp_path, paradigm), tmp_path / "untimed")
+    monkeypatch.setattr("paradigms.train.fastest_threads", timing)
+    train(configured(tmp_path, paradigm, "threads=null", "accelerator=cpu"), tmp_path / "timed")
+    untimed, timed = (load_file(tmp_path / name / "weights.safetensors") for name in ("untimed", "timed"))
+    assert all(torch.equal(untimed[name], timed[name]) for name in untimed)
+
+
+def test_an_interrupted_training_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(VAE, "losses", interrupt)
+    heeded = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(configured(tmp_path, "vae"), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, heeded)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_file_in_the_way_is_one_error(tmp_path):
