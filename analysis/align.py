@@ -18,6 +18,7 @@ from tqdm import tqdm
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, DATA, Place, align
 from analysis.figures import save_alignment
 from analysis.interventions import generate_all, groups, record_all, split_inputs
+from analysis.population import code_name
 from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, array, value_gram
 from analysis.tables import alignment_table
@@ -79,6 +80,8 @@ def inputs_of(model: GenerativeModel, images: Tensor, condition: Tensor | None, 
 def places_of(model: GenerativeModel, inputs: Inputs, name: str, seed: int) -> Iterator[Place]:
     """Every candidate of a model, flattened over all sampling steps, as it makes images of ``inputs``.
 
+    What an encoder found is named as codes of real images are.
+
     Args:
         model: The model.
         inputs: Of n images.
@@ -86,10 +89,14 @@ def places_of(model: GenerativeModel, inputs: Inputs, name: str, seed: int) -> I
         seed: Of its training.
     """
     n = len(next(iter(inputs.values())))
+    coded = inputs if isinstance(model, Invertible) else {}
     for group in groups(model, list(model.candidates), n):
         _images, values = record_all(model, inputs, group, f"{name}: record {group[0]}…{group[-1]}")
         for candidate, value in values.items():
-            yield place(name, seed, candidate, str(model.candidates[candidate].kind), value)
+            if candidate in coded:
+                yield place(name, seed, code_name(candidate), str(Kind.CODE), value)
+            else:
+                yield place(name, seed, candidate, str(model.candidates[candidate].kind), value)
 
 
 def place(model: str, seed: int, candidate: str, kind: str, value: Tensor) -> Place:

@@ -20,6 +20,9 @@ ABSENT = 0.2
 SIGNIFICANT = 0.05
 """A property is absent, X, when chance alone gives such a value with at least this probability."""
 
+WIDE = 0.4
+"""An interval that is wider says that too little was measured."""
+
 STILL = 0.05
 """A candidate whose total effect lies below does not move the image: it has no path, and is dense vacuously."""
 
@@ -76,6 +79,8 @@ class Estimate:
 def verdict(score: float, low: float, high: float, p_value: float = math.nan) -> str:
     """``V`` present, ``X`` absent, ``~`` neither can be said; ``n/a`` for a score that is NaN.
 
+    Where the interval is wider than :data:`WIDE` too little was measured for either.
+
     Args:
         score: In [0, 1].
         low: Lower end of its interval.
@@ -84,9 +89,16 @@ def verdict(score: float, low: float, high: float, p_value: float = math.nan) ->
     """
     if math.isnan(score):
         return "n/a"
+    if high - low > WIDE:
+        return "~"
     if high < ABSENT or p_value >= SIGNIFICANT:
         return "X"
     return "V" if low > PRESENT else "~"
+
+
+def enough(n: int, low: float, high: float) -> int:
+    """How many units would do where ``n`` left too wide an interval, which narrows with the root of their number."""
+    return math.ceil(n * ((high - low) / WIDE) ** 2)
 
 
 def bootstrap(statistic: Callable[[Array], Array], samples: Array, seed: int) -> tuple[float, float]:

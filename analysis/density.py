@@ -1,11 +1,10 @@
 """Density: any point of the candidate's distribution decodes to an in-distribution image."""
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 from torch import Tensor
 
@@ -171,10 +170,7 @@ def frechet_distance(real: Array, fake: Array) -> float:
 
 
 HOLES = "its worst images, one in twenty, are no more real than the worst cross-fades of real ones"
-
-
-def _median(samples: Array) -> Array:
-    return np.asarray(np.median(samples, axis=-1))
+GIVEN = "by construction: draws of a prior against draws of it"
 
 
 def _tail(samples: Array) -> Array:
@@ -185,64 +181,80 @@ def _mean(samples: Array) -> Array:
     return np.asarray(samples.mean(axis=-1))
 
 
-@measure("density", "realism_median", "able", headline=True)
+def _mean_of(evidence: "Evidence", found: Array, null: Array, ceiling: Array) -> Estimate:
+    """Mean over images of what was found of each, between the means of null and ceiling."""
+    low, high = bootstrap(_mean, found, evidence.seed)
+    p_value = greater(found, null)
+    return Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high, p_value)
+
+
+@measure("density", "in_distribution", "told_apart", headline=True)
 def typical(evidence: "Evidence") -> Iterator[Finding]:
-    """Median realism of fresh draws, between cross-fades of real images and the model at its best."""
-    found, reference = evidence.realism, evidence.reference
-    value, null, ceiling = (float(_median(x)) for x in (found, reference.cross_fade, reference.at_best))
-    p_value = greater(found, reference.cross_fade)
-    estimate = Estimate(value, null, ceiling, *bootstrap(_median, found, evidence.seed), p_value)
+    """Share of fresh draws inside the ball of a real image, between cross-fades and held-out images of the data.
+
+    The improved precision of the draws (Kynkäänniemi et al. 2019, equation 1).
+    """
+    reference = evidence.reference
+    estimate = _mean_of(evidence, evidence.inside, reference.null, reference.ceiling)
     yield Finding(estimate, **evidence.vacuity)
 
 
-@measure("density", "realism_5%", "able", guard="holes", floor=ABSENT, caution=HOLES)
+@measure("density", "relative", "told_apart")
+def of_its_best(evidence: "Evidence") -> Iterator[Finding]:
+    """The same share against the model at its best, reconstructions or samples: what the candidate itself loses."""
+    reference, trials = evidence.reference, evidence.trials
+    best = reference.samples if reference.reconstructions is None else reference.reconstructions
+    estimate = _mean_of(evidence, evidence.inside, reference.null, best.inside)
+    drawn = trials.population.is_input and reference.reconstructions is None
+    yield Finding(estimate, **evidence.vacuity | ({"reason": GIVEN} if drawn else {}))
+
+
+@measure("density", "realism_5%", "told_apart", guard="holes", floor=ABSENT, caution=HOLES)
 def worst(evidence: "Evidence") -> Iterator[Finding]:
-    """5 % quantile of realism, where holes show, between cross-fades and other real images."""
-    found, reference = evidence.realism, evidence.reference
-    value, null, ceiling = (float(_tail(x)) for x in (found, reference.cross_fade, reference.real))
-    yield Finding(Estimate(value, null, ceiling, *bootstrap(_tail, found, evidence.seed)), **evidence.vacuity)
-
-
-def _of_images(evidence: "Evidence", of: Callable[[Array], NDArray[Any]]) -> Iterator[Finding]:
-    """Mean over fresh images of what ``of`` says of each, between cross-fades and the model at its best."""
+    """5 % quantile of realism, where holes show, between cross-fades and held-out images of the data."""
     reference = evidence.reference
-    found, null, ceiling = (of(x).astype(np.float64) for x in (evidence.fresh, reference.cross_fades, reference.best))
-    yield _mean_of(evidence, found, null, ceiling)
+    found, null, ceiling = (
+        reference.support.realism(x) for x in (evidence.fresh, reference.cross_fades, reference.real)
+    )
+    low, high = bootstrap(_tail, found, evidence.seed)
+    yield Finding(Estimate(float(_tail(found)), float(_tail(null)), float(_tail(ceiling)), low, high))
 
 
-def _mean_of(evidence: "Evidence", found: Array, null: Array, ceiling: Array) -> Finding:
-    low, high = bootstrap(_mean, found, evidence.seed)
-    estimate = Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high)
-    return Finding(estimate, **evidence.vacuity)
+@measure("density", "realism_median", "told_apart")
+def middling(evidence: "Evidence") -> Iterator[Finding]:
+    """Median realism of fresh draws, between cross-fades and held-out images of the data."""
+    reference = evidence.reference
+    found, null, ceiling = (
+        reference.support.realism(x) for x in (evidence.fresh, reference.cross_fades, reference.real)
+    )
+    low, high = bootstrap(lambda x: np.asarray(np.median(x, axis=-1)), found, evidence.seed)
+    yield Finding(Estimate(float(np.median(found)), float(np.median(null)), float(np.median(ceiling)), low, high))
 
 
-@measure("density", "precision", "able")
-def precise(evidence: "Evidence") -> Iterator[Finding]:
-    """Share of fresh draws in the ball of a real image."""
-    yield from _of_images(evidence, evidence.reference.support.inside)
-
-
-@measure("density", "density", "able")
+@measure("density", "density", "told_apart")
 def crowded(evidence: "Evidence") -> Iterator[Finding]:
     """Balls of real images that hold a fresh draw, over k."""
-    yield from _of_images(evidence, evidence.reference.support.density_of)
+    reference = evidence.reference
+    sets = (evidence.fresh, reference.cross_fades, reference.real)
+    yield Finding(_mean_of(evidence, *(reference.support.density_of(x) for x in sets)))
 
 
-@measure("density", "coverage", "able")
+@measure("density", "coverage", "told_apart")
 def covering(evidence: "Evidence") -> Iterator[Finding]:
     """Share of real images whose ball holds one of the fresh draws; null and ceiling have as many images."""
-    support, reference = evidence.reference.support, evidence.reference
-    m = min(evidence.n, len(reference.best))
-    sets = (evidence.fresh, reference.cross_fades, reference.best)
-    yield _mean_of(evidence, *(support.covered(features[:m]).astype(np.float64) for features in sets))
+    reference = evidence.reference
+    m = min(len(evidence.fresh), len(reference.real))
+    sets = (evidence.fresh, reference.cross_fades, reference.real)
+    covered = (reference.support.covered(features[:m]).astype(np.float64) for features in sets)
+    yield Finding(_mean_of(evidence, *covered))
 
 
-@measure("density", "kid", "able", higher_is_better=False)
+@measure("density", "kid", "told_apart", higher_is_better=False)
 def distant(evidence: "Evidence") -> Iterator[Finding]:
     """Unbiased KID of fresh draws; its interval is from halves of them."""
-    reference, n = evidence.reference, evidence.n
-    real, fresh = reference.support.features, evidence.fresh
-    null, ceiling = kid(real, reference.cross_fades[:n]), kid(real, reference.best[:n])
+    reference, fresh = evidence.reference, evidence.fresh
+    real, n = reference.support.features, len(fresh)
+    null, ceiling = kid(real, reference.cross_fades), kid(real, reference.real)
     among, across = kernel(fresh, fresh), kernel(fresh, real).mean(1)
     np.fill_diagonal(among, 0)
     of_halves = []
@@ -250,31 +262,29 @@ def distant(evidence: "Evidence") -> Iterator[Finding]:
         m = len(half)
         of_halves.append(among[np.ix_(half, half)].sum() / (m * (m - 1)) - 2 * across[half].mean())
     value = kid(real, fresh)
-    yield Finding(Estimate(value, null, ceiling, *about(value, np.array(of_halves))), **evidence.vacuity)
+    yield Finding(Estimate(value, null, ceiling, *about(value, np.array(of_halves))))
 
 
 def _beside(evidence: "Evidence", images: Tensor) -> Iterator[Finding]:
-    """Median realism of images whose value is drawn from another distribution than the candidate's."""
+    """Share of in-distribution images among those whose value is drawn otherwise than the candidate's."""
     reference = evidence.reference
-    found = reference.support.realism(reference.features(images))
-    value, null, ceiling = (float(_median(x)) for x in (found, reference.cross_fade, reference.at_best))
-    estimate = Estimate(value, null, ceiling, *bootstrap(_median, found, evidence.seed))
-    yield Finding(estimate, n=len(found), **evidence.vacuity)
+    found = reference.support.inside(reference.features(images)).astype(np.float64)
+    yield Finding(_mean_of(evidence, found, reference.null, reference.ceiling), n=len(found))
 
 
-@measure("density", "realism_permuted", "able")
+@measure("density", "in_distribution_permuted", "told_apart", "moves")
 def mixed_up(evidence: "Evidence") -> Iterator[Finding]:
-    """A hard probe: realism where each coordinate of the value comes from another image."""
+    """A hard probe: the share where each coordinate of the value comes from another image."""
     yield from _beside(evidence, evidence.trials.probe("permuted"))
 
 
-@measure("density", "realism_norm_matched", "able", "has_length")
+@measure("density", "in_distribution_norm_matched", "told_apart", "moves", "has_length")
 def astray(evidence: "Evidence") -> Iterator[Finding]:
-    """A hard probe: realism where the value points in a random direction, at its own length."""
+    """A hard probe: the share where the value points in a random direction, at its own length."""
     yield from _beside(evidence, evidence.trials.probe("matched"))
 
 
-@measure("density", "realism_among_codes", "able", "is_encoded")
-def among_codes(evidence: "Evidence") -> Iterator[Finding]:
-    """Realism of draws of a Gaussian through the codes of real images: not dense there, dense nowhere near them."""
-    yield from _beside(evidence, evidence.trials.among_codes)
+@measure("density", "in_distribution_between_neighbours", "told_apart", "coded")
+def next_door(evidence: "Evidence") -> Iterator[Finding]:
+    """The share halfway between the codes of real images and those nearest to them: whether codes leave gaps."""
+    yield from _beside(evidence, evidence.trials.between_neighbours)

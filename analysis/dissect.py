@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.appearance import APPEARANCES, squared_distances_by
 from analysis.evidence import UNPAIRED
-from analysis.injection import Injection, Move, cut, cuts, injections, layer_sets, towards, windows
+from analysis.injection import SAME, Injection, Move, cut, cuts, injections, layer_sets, towards, windows
 from analysis.interventions import steps_of
 from analysis.outcome import Intervention, Outcome, exchanged_sufficiency, squared
 from analysis.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
@@ -37,9 +37,6 @@ INPUTS = "inputs"
 
 SHOWN = 4
 """Pairs of which pictures are kept."""
-
-SAME = 1e-3
-"""Images in [-1, 1] that differ by less in every pixel are equal: an eighth of what 256 grey levels can show."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from analysis.calibration import STILL
 from analysis.disentanglement import discretise
 from analysis.measures import MissingError
 from analysis.prepared import centred_gram
-from analysis.reference import Reference
+from analysis.reference import Own, Reference
 from analysis.relevance import squared_distances, sufficiency, total_effect
 from analysis.subject import array
 from analysis.trials import Trials
@@ -25,15 +25,17 @@ from paradigms.contract import Kind, Path
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-POOR = "the model's best images are no more real than cross-fades of real ones: too poor to judge"
+UNTOLD = (
+    "too few real images, or a phi too weak: held-out real images are in-distribution no more often than cross-fades"
+)
 UNPAIRED = "layers of an unconditional diffusion model cannot be injected: other noise breaks the picture"
-STILLNESS = "vacuous: it does not move the image, so there is no path"
+STILLNESS = "vacuous: it does not move the image"
 CONSTANT = "its value never changes"
 NO_WALK = "none of the walks leads to another image"
 NO_LENGTH = "its values have no common length"
 NO_FACTORS = "the data set has no factors"
 NO_CODE = "for vector codes only"
-NO_ENCODER = "no encoder finds its value"
+NOT_CODED = "its values are no codes of real images"
 CLASSES = "its values are classes: nothing lies between them, nor around them"
 NO_PARTS = "its value has no parts to be shuffled"
 GIVEN = "an input is the same for the untrained twin"
@@ -45,9 +47,6 @@ BINS = 10
 
 ENOUGH = 128
 """Fewest images for measures that count classes in halves."""
-
-WALKS = 6
-"""Fewest walks whose midpoints are told from those of others: five or less have an order of theirs in 120 at best."""
 
 COMMONEST = 0.9
 """Largest share of the images that one class may have where classes are counted."""
@@ -64,8 +63,8 @@ class Evidence:
 
     def __init__(self, trials: Trials, reference: Reference, recorded: Array) -> None:
         self.trials, self.reference, self.recorded = trials, reference, recorded
-        self.seed, self.n = trials.subject.seed, trials.subject.n
-        pairs = trials.subject.pairs(trials.name)
+        self.seed, self.n = trials.subject.seed, len(trials.population)
+        pairs = trials.population.pairs
         self.protocol = "" if pairs is None else pairs.protocol
 
     def _features(self, images: Tensor) -> Array:
@@ -93,7 +92,7 @@ class Evidence:
     @cached_property
     def controls(self) -> Mapping[str, Array]:
         """Squared distances (m, 3) of O, E and C, where C got E's value shuffled, or noise like it."""
-        _ = self.injected, self.is_space
+        _ = self.injected, self.is_space, self.moves
         if self.trials.controls is None:
             raise MissingError(NO_PARTS)
         o, e, of_shuffled, of_noise = np.moveaxis(self._features(self.trials.controls), 1, 0)
@@ -129,11 +128,17 @@ class Evidence:
             found[target] = o, e, c
         return found
 
+    @property
+    def own(self) -> Own:
+        """The images that the model makes of the population's inputs, before anything is done to them."""
+        reconstructions = self.reference.reconstructions
+        return reconstructions if self.trials.population.coded and reconstructions else self.reference.samples
+
     @cached_property
-    def able(self) -> bool:
-        """Whether the model is good enough to be judged."""
-        if not self.reference.able:
-            raise MissingError(POOR)
+    def told_apart(self) -> bool:
+        """Whether φ tells real images from their mixtures, so that others can be judged."""
+        if not self.reference.tells:
+            raise MissingError(UNTOLD)
         return True
 
     @cached_property
@@ -165,9 +170,9 @@ class Evidence:
         return self.reference.features(self.trials.fresh)
 
     @cached_property
-    def realism(self) -> Array:
-        """Realism (n,) of the fresh images."""
-        return self.reference.support.realism(self.fresh)
+    def inside(self) -> Array:
+        """Whether each of the fresh images is in-distribution, (n,)."""
+        return self.reference.support.inside(self.fresh).astype(np.float64)
 
     @cached_property
     def has_length(self) -> bool:
@@ -177,10 +182,10 @@ class Evidence:
         return self.is_space
 
     @cached_property
-    def is_encoded(self) -> bool:
-        """Whether the encoder finds the value of an image."""
-        if self.trials.name not in self.trials.subject.encoded:
-            raise MissingError(NO_ENCODER)
+    def coded(self) -> bool:
+        """Whether the values are codes of real images, with something between two of them."""
+        if not self.trials.population.coded:
+            raise MissingError(NOT_CODED)
         return self.is_space
 
     @cached_property
@@ -193,18 +198,10 @@ class Evidence:
         return found
 
     @cached_property
-    def many_walks(self) -> bool:
-        """Whether the walks are so many that their order cannot come about by chance."""
-        if len(self.walks) < WALKS:
-            raise MissingError(
-                f"midpoints are told from chance from {WALKS} walks on, of which there are {len(self.walks)}"
-            )
-        return True
-
-    @cached_property
-    def walk_realism(self) -> Array:
-        """Realism (P, K + 1) along the walks."""
-        return self.reference.support.realism(self.walks.reshape(-1, self.walks.shape[2])).reshape(self.walks.shape[:2])
+    def walks_inside(self) -> Array:
+        """Whether each image of the walks is in-distribution, (P, K + 1)."""
+        inside = self.reference.support.inside(self.walks.reshape(-1, self.walks.shape[2]))
+        return inside.reshape(self.walks.shape[:2]).astype(np.float64)
 
     @cached_property
     def varies(self) -> bool:
@@ -216,16 +213,26 @@ class Evidence:
     @cached_property
     def gram(self) -> Array:
         """Gram matrix (m, m) of the centred features of the recorded images, of as many as are compared."""
-        return centred_gram(self.recorded[: self.reference.compared])
+        return centred_gram(self.recorded[: self.compared])
+
+    @property
+    def compared(self) -> int:
+        """Images in a comparison of spaces."""
+        return self.reference.compared(self.n)
 
     @cached_property
     def labels(self) -> list[Array]:
-        """Factors of the recorded images as read from φ: class numbers (n,), or encodings (n, W)."""
-        _ = self.factors
-        readout = self.reference.readout
+        """Factors of the recorded images, class numbers (n,) or encodings (n, W): of codes the true ones, else as read.
+
+        Those of codes are the factors of the real images that the codes are of.
+        """
+        factors, readout, known = self.factors, self.reference.readout, self.trials.subject.factors
         assert readout is not None
+        if self.trials.population.coded and known is not None:
+            columns = dict(zip((factor.name for factor in known.spec), known.values[: self.n].T, strict=True))
+            return [array(columns[f.name] if self.is_class(f) else f.encode(columns[f.name])) for f in factors]
         found = readout.read(self.recorded)
-        return [x[:, 0] if self.is_class(f) else x for f, x in zip(self.factors, found, strict=True)]
+        return [x[:, 0] if self.is_class(f) else x for f, x in zip(factors, found, strict=True)]
 
     @cached_property
     def varying(self) -> list[int]:
@@ -272,7 +279,7 @@ class Evidence:
     @cached_property
     def twin(self) -> Array:
         """Gram matrix (n, n) of the centred values of the untrained twin for the same inputs."""
-        if self.trials.name in self.trials.subject.inputs:
+        if self.trials.population.is_input:
             raise MissingError(GIVEN)
         if self.trials.twin_gram is None:
             raise MissingError(NO_TWIN)

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import density, organization, relevance, smoothness
-from analysis.calibration import ABSENT, Estimate, holm, max_statistic, verdict
+from analysis.calibration import Estimate, verdict
+from analysis.contact import Contact, contact, contacts_of_data
 from analysis.evidence import Evidence
 from analysis.injection import Injection, inject, matched_noise, shuffled
 from analysis.interventions import groups, record_all
+from analysis.judgement import doubt, judge
 from analysis.measures import JOINT, Finding, Measure, MissingError
+from analysis.population import Population
 from analysis.prepared import principal_scores
 from analysis.reference import Reference
 from analysis.results import COLUMNS, PROPERTIES, blank_row, injected
@@ -46,16 +49,28 @@ class Examination:
     Attributes:
         rows: Tidy rows without the columns that describe the cell.
         pictures: Example images (R, columns, C, H, W) by (candidate, property).
-        images: (n, C, H, W), the images whose values were recorded.
-        scores: Principal scores (n, k) of each candidate's recorded values.
+        contacts: What the eye is to judge: real images, their cross-fades, and draws and walks of each input.
+        images: (N, C, H, W), the images whose values were recorded.
+        scores: Principal scores (n, k) of each candidate's recorded values, and the position of its first image.
         factor_values: Factors of ``images`` as read from the first φ.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    contacts: list[Contact] = field(default_factory=list)
     images: Tensor = field(default_factory=lambda: torch.empty(0))
-    scores: dict[str, Array] = field(default_factory=dict)
+    scores: dict[str, tuple[int, Array]] = field(default_factory=dict)
     factor_values: list[Array] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Populations that share their inputs, their images (n, C, H, W), values by place, and those of the twin."""
+
+    populations: Sequence[Population]
+    images: Tensor
+    values: Mapping[str, Tensor]
+    twins: Mapping[str, Tensor]
 
 
 class Examiner:
@@ -70,40 +85,65 @@ class Examiner:
         self.subject = subject
         self.references = [Reference(subject, phi, name) for name, phi in phis.items()]
         self.result = Examination()
+        self.position = 0
         self.headlines: dict[str, list[dict[str, Any]]] = {}
         self.permuted: list[tuple[dict[str, Any], Estimate]] = []
 
     def run(self, names: Sequence[str], properties: Collection[str]) -> Examination:
         """Measure the candidates ``names`` for ``properties``."""
-        subject, result = self.subject, self.result
-        injected, controls = self._inject(names)
-        for group in groups(subject.model, names, subject.n if subject.twin is None else 2 * subject.n):
-            what = f"record {group[0]}…{group[-1]}"
-            result.images, values = record_all(subject.model, subject.recorded, group, what)
+        chosen = [self.subject.populations[name] for name in names]
+        injected, controls = self._inject(chosen)
+        images: list[Tensor] = []
+        read: list[list[Array]] = []
+        readout = self.references[0].readout
+        for coded in sorted({population.coded for population in chosen}):
+            own = [population for population in chosen if population.coded == coded]
+            for first, recorded in enumerate(self._record(own)):
+                features = [reference.features(recorded.images) for reference in self.references]
+                if not first:
+                    self.position = sum(map(len, images))
+                    images.append(recorded.images)
+                    read.append([] if readout is None else readout.read(features[0]))
+                for population in recorded.populations:
+                    progress.stage("measuring", len(self.result.scores), len(names))
+                    place, name = population.place, population.name
+                    values = (recorded.values[place], recorded.images, recorded.twins.get(place))
+                    trials = Trials(self.subject, population, *values, injected.get(name), controls.get(name))
+                    of_spaces = [
+                        Evidence(trials, reference, found)
+                        for reference, found in zip(self.references, features, strict=True)
+                    ]
+                    for evidence in of_spaces:
+                        self._measure(evidence, properties)
+                    self._illustrate(of_spaces[0], properties)
+        self.result.images = torch.cat(images)
+        self.result.contacts = [*contacts_of_data(self.references[0]), *self.result.contacts]
+        if readout is not None:
+            self.result.factor_values = [np.concatenate(parts) for parts in zip(*read, strict=True)]
+        judge(self.headlines.values(), self.permuted)
+        return self.result
+
+    def _record(self, populations: Sequence[Population]) -> Iterator[Recorded]:
+        """Values of populations that share their inputs, as many at a time as fit in memory."""
+        subject = self.subject
+        by_place = {population.place: population for population in populations}
+        n = max(map(len, populations), default=0)
+        for group in groups(subject.model, list(by_place), n if subject.twin is None else 2 * n):
+            own = [by_place[place] for place in group]
+            what = f"record {own[0].name}…{own[-1].name}"
+            images, values = record_all(subject.model, own[0].recorded, group, what)
             twins: Mapping[str, Tensor] = {}
             if subject.twin is not None:
-                twins = record_all(subject.twin, subject.recorded, group, f"{what} of the untrained twin")[1]
-            recorded = [reference.features(result.images) for reference in self.references]
-            for name in group:
-                progress.stage("measuring", len(result.scores), len(names))
-                candidate = subject.model.candidates[name]
-                more = (twins.get(name), injected.get(name), controls.get(name))
-                trials = Trials(subject, candidate, values[name], *more)
-                for reference, features in zip(self.references, recorded, strict=True):
-                    self._measure(Evidence(trials, reference, features), properties)
-                self._illustrate(trials, properties)
-        if (readout := self.references[0].readout) is not None:
-            result.factor_values = readout.read(recorded[0])
-        self._adjust()
-        return result
+                twins = record_all(subject.twin, own[0].recorded, group, f"{what} of the untrained twin")[1]
+            yield Recorded(own, images, values, twins)
 
     def _measure(self, evidence: Evidence, properties: Collection[str]) -> None:
-        """All measures of one candidate in one feature space."""
+        """All measures of one candidate in the first feature space; in others those that decide a verdict."""
         main = evidence.reference is self.references[0]
         for prop in properties:
             guards: list[tuple[Measure, dict[str, Any]]] = []
             headline: dict[str, Any] = {}
-            for measure in (m for m in MEASURES if m.property == prop):
+            for measure in (m for m in MEASURES if m.property == prop and (main or m.headline or m.guard)):
                 for row in self._rows(measure, evidence):
                     whole = row["target"] == "all" and row["timestep"] == JOINT and row["view"] in ("", "flat")
                     row["headline"] = measure.headline and whole and main
@@ -115,7 +155,9 @@ class Examiner:
             for guard, row in guards:
                 contradicts = row["verdict"] == "X" or row["ci_high"] < guard.floor
                 if contradicts and headline["verdict"] == "V" and headline["status"] == "ok":
-                    headline |= {"verdict": "~", "status": guard.guard, "reason": guard.caution}
+                    letter = "V" if guard.mild else "~"
+                    headline |= {"verdict": letter, "status": guard.guard, "reason": guard.caution}
+            doubt(headline, evidence.own, evidence.reference)
             self.headlines.setdefault(evidence.reference.name, []).append(headline)
 
     def _rows(self, measure: Measure, evidence: Evidence) -> Iterator[dict[str, Any]]:
@@ -165,47 +207,36 @@ class Examiner:
             **(injected(evidence.protocol) if injects else {}),
         )
 
-    def _adjust(self) -> None:
-        """Judge p-values together: a space's headlines by Holm, those that share permutations by the largest."""
-        for rows in self.headlines.values():
-            for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-                row["p_adjusted"] = float(p_value)
-                if row["verdict"] != "n/a" and p_value >= 0:
-                    judged = verdict(row["score"], row["ci_low"], row["ci_high"], float(p_value))
-                    if judged == "X" and row["ci_high"] >= ABSENT:
-                        row["verdict"] = "X"
-                        if row["status"] != "vacuous":
-                            reason = f"chance does as well: p {p_value:.2g}, all verdicts of the model judged together"
-                            row |= {"status": "chance", "reason": reason}
-        families: dict[tuple[str, str, str], list[tuple[dict[str, Any], Estimate]]] = {}
-        for row, estimate in self.permuted:
-            families.setdefault((row["estimator"], row["phi"], row["view"]), []).append((row, estimate))
-        for family in families.values():
-            values = np.array([estimate.value for _row, estimate in family])
-            adjusted = max_statistic(values, np.array([estimate.permuted for _row, estimate in family]))
-            for (row, _estimate), p_value in zip(family, adjusted, strict=True):
-                row["p_max"] = float(p_value)
+    def _inject(self, populations: Sequence[Population]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """O, E and C of each population that has valid pairs, and controls of some where it has parts.
 
-    def _inject(self, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """O, E and C of each candidate that has valid pairs, and controls of an eighth of them where it has parts."""
+        Of what does not move the image in the first pairs there are no more of either.
+        """
         found: dict[str, Tensor] = {}
         controls: dict[str, Tensor] = {}
-        for pairs in {id(p): p for p in map(self.subject.pairs, names) if p}.values():
-            own = [name for name in names if self.subject.pairs(name) is pairs]
-            images = inject(self.subject.model, pairs, [Injection((name,)) for name in own], "relevance")
-            found |= {name: images[:, [0, 1, 2 + i]] for i, name in enumerate(own)}
-            parted = [name for name in own if math.prod(self.subject.at_step(name).shape) > 1]
+        model, first = self.subject.model, self.subject.first
+        for pairs in {id(p.pairs): p.pairs for p in populations if p.pairs}.values():
+            own = [population for population in populations if population.pairs is pairs]
+            images = inject(model, pairs.part(0, first), [Injection((p.place,)) for p in own], "relevance")
+            found |= {p.name: images[:, [0, 1, 2 + i]] for i, p in enumerate(own)}
+            moving = [p for p in own if any(reference.stirs(found[p.name]) for reference in self.references)]
+            if moving and first < len(pairs):
+                plan = [Injection((p.place,)) for p in moving]
+                images = inject(model, pairs.part(first, len(pairs)), plan, "relevance of what moves the image")
+                found |= {p.name: torch.cat([found[p.name], images[:, [0, 1, 2 + i]]]) for i, p in enumerate(moving)}
+            parted = [p for p in moving if math.prod(self.subject.at_step(p.place).shape) > 1]
             if not parted:
                 continue
-            plan = [Injection((name,), move) for name in parted for move in (shuffled, matched_noise)]
-            images = inject(self.subject.model, pairs.part(0, self.subject.few), plan, "controls")
-            controls |= {name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, name in enumerate(parted)}
+            plan = [Injection((p.place,), move) for p in parted for move in (shuffled, matched_noise)]
+            images = inject(model, pairs.part(0, self.subject.few), plan, "controls")
+            controls |= {p.name: images[:, [0, 1, 2 + 2 * i, 3 + 2 * i]] for i, p in enumerate(parted)}
         return found, controls
 
-    def _illustrate(self, trials: Trials, properties: Collection[str]) -> None:
+    def _illustrate(self, evidence: Evidence, properties: Collection[str]) -> None:
         """Examples of what was measured. Walks that no measure asked for are not made."""
-        pictures, name, made = self.result.pictures, trials.name, vars(trials)
-        self.result.scores[name] = principal_scores(trials.gram, min(64, self.subject.n // 4))
+        trials, pictures = evidence.trials, self.result.pictures
+        name, made = trials.name, vars(trials)
+        self.result.scores[name] = self.position, principal_scores(trials.gram, min(64, evidence.n // 4))
         if trials.injected is not None and "relevance" in properties:
             pictures[name, "relevance"] = trials.injected[:8]
         if "density" in properties and trials.has_distribution:
@@ -216,7 +247,9 @@ class Examiner:
             gram = trials.gram
             distances = np.add.outer(np.diag(gram), np.diag(gram)) - 2 * gram
             nearest = np.argsort(distances[:4], axis=1)[:, :8]
-            pictures[name, "organization"] = self.result.images[torch.as_tensor(nearest)]
+            pictures[name, "organization"] = trials.images[torch.as_tensor(nearest)]
+        if trials.population.is_input and "density" in properties:
+            self.result.contacts.append(contact(evidence))
 
 
 def measure_model(
@@ -237,9 +270,10 @@ def measure_model(
         images: Real images (N, C, H, W) in [-1, 1], not used in training.
         phi: Bounded perceptual features: images (N, C, H, W) in [-1, 1] → (N, D).
         factors: Factors of ``images``: a :class:`Factors`, or a plain table (N, K) of continuous ones.
-        n: Images, pairs and draws behind each number; walks are an eighth of it.
+        n: Images, pairs and draws behind each number; walks are an eighth of it, but at least 64.
         seed: Of all draws and resampling.
-        candidates: Names to measure; all by default.
+        candidates: Names to measure; all by default. Where the model finds the input ``z`` of an image, ``mu`` is the
+            codes of real images there, beside ``z`` as it is drawn.
         properties: Properties to measure; all four by default.
 
     Returns:
@@ -248,15 +282,15 @@ def measure_model(
     Raises:
         ValueError: An argument is out of range; the message names it.
     """
-    names = list(model.candidates if candidates is None else candidates)
+    subject = Subject(model, images, None if factors is None else Factors.of(factors), n, seed)
+    names = list(subject.populations if candidates is None else candidates)
     wanted = PROPERTIES if properties is None else tuple(properties)
-    for argument, given, known in (("candidates", names, model.candidates), ("properties", wanted, PROPERTIES)):
+    for argument, given, known in (("candidates", names, subject.populations), ("properties", wanted, PROPERTIES)):
         for name in given:
             if name not in known:
                 raise ValueError(f"{argument}: {name!r} is none of {', '.join(known)}")
         if not given:
             raise ValueError(f"{argument}: give at least one of {', '.join(known)}")
-    subject = Subject(model, images, None if factors is None else Factors.of(factors), n, seed)
     name = type(model).__name__.lower()
     rows = pd.DataFrame(Examiner(subject, {"phi": phi}).run(names, wanted).rows)
     rows = rows.assign(cell=name, paradigm=name, data="", bottleneck=0)

@@ -90,7 +90,7 @@ def disentanglement(study: Path) -> pd.DataFrame:
         data: ImageDataModule = instantiate(trained.data)
         test = data.splits["test"].subset(torch.arange(min(ENCODED, len(data.splits["test"].pixels))))
         with torch.no_grad():
-            codes = array(model.invert(to_float(test.pixels))["mu"])
+            codes = array(model.invert(to_float(test.pixels))["z"])
         columns = [
             test.values[:, k].long().numpy()
             if factor.kind is FactorKind.CATEGORICAL

@@ -56,6 +56,9 @@ def cut(o: Tensor, e: Tensor, candidate: LatentCandidate) -> Tensor:
     return torch.zeros_like(o)
 
 
+SAME = 1e-3
+"""Images in [-1, 1] that differ by less in every pixel are equal: an eighth of what 256 grey levels can show."""
+
 INTO = towards(1)
 """Puts E's value itself into O."""
 

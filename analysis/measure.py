@@ -15,8 +15,9 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from sklearn.neighbors import NearestNeighbors
 
+from analysis.contact import save_sheet
 from analysis.examine import Examination, Examiner
-from analysis.results import MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
+from analysis.results import CONTACT_SHEET, MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
 from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, Subject
 from analysis.trained import Trained
@@ -48,10 +49,11 @@ def measure(config: DictConfig, run: Path) -> None:
     trained.say_memory(n, list(trained.model.candidates))
     subject = Subject(trained.model, trained.images, trained.factors, n, trained.seed, trained.twin)
     examiner = Examiner(subject, trained.phis)
-    result = examiner.run(list(trained.model.candidates), PROPERTIES)
+    result = examiner.run(list(subject.populations), PROPERTIES)
     reference = examiner.references[0]
     rows = trained.described(result.rows)
     _figures(result, run / "figures")
+    save_sheet(result.contacts, rows, run / "figures" / CONTACT_SHEET)
     factors = trained.data.factors if trained.data else ()
     points = _points(result, factors)
     points.to_parquet(run / "points.parquet", index=False)
@@ -61,10 +63,11 @@ def measure(config: DictConfig, run: Path) -> None:
         "n": n,
         "settings": settings(config),
         "seconds": time.perf_counter() - started,
-        "realism": {
-            "real": float(np.median(reference.real)),
-            "best": float(np.median(reference.at_best)),
-            "cross_fade": float(np.median(reference.cross_fade)),
+        "in_distribution": {
+            "real": float(reference.ceiling.mean()),
+            "cross_fades": float(reference.null.mean()),
+            "samples": float(reference.samples.inside.mean()),
+            "reconstructions": None if (coded := reference.reconstructions) is None else float(coded.inside.mean()),
         },
         "phi": {
             "name": reference.name,
@@ -109,7 +112,7 @@ def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
             case FactorKind.CIRCULAR:
                 columns[factor.name] = np.arctan2(values[:, 1], values[:, 0]) / (2 * np.pi) % 1
     tables = []
-    for candidate, scores in result.scores.items():
+    for candidate, (first, scores) in result.scores.items():
         k = min(15, len(scores) - 1)
         distances, index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(scores).kneighbors(scores)
         embedder = umap.UMAP(
@@ -123,8 +126,10 @@ def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
             # That the seed leaves one thread, and that no other points can be embedded later: both are meant.
             warnings.simplefilter("ignore", UserWarning)
             embedding = embedder.fit_transform(scores.astype(np.float32))
-        table = {"candidate": candidate, "image": np.arange(len(scores))}
-        tables.append(pd.DataFrame(table | {"umap_1": embedding[:, 0], "umap_2": embedding[:, 1]} | columns))
+        shown = np.arange(first, first + len(scores))
+        table = {"candidate": candidate, "image": shown, "umap_1": embedding[:, 0], "umap_2": embedding[:, 1]}
+        read = {name: np.asarray(values)[shown] for name, values in columns.items()}
+        tables.append(pd.DataFrame(table | read))
     return pd.concat(tables, ignore_index=True)
 
 

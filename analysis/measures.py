@@ -40,7 +40,7 @@ class Finding:
         view: How values that are tensors entered: ``flat``, ``pooled`` over places, or ``pca``.
         timestep: Sampling step, counted from 0, or :data:`JOINT`.
         n: Independent units behind it, where they are not the images.
-        status: Other than ``ok``: ``vacuous`` or ``breaks``.
+        status: Other than ``ok``: ``vacuous``, ``breaks`` or ``by construction``.
         reason: Of the status.
     """
 
@@ -64,9 +64,10 @@ class Measure:
         find: Yields what it finds in the evidence.
         needs: Attributes of the evidence that must be there; the first that is missing gives the reason.
         headline: Whether its score is the property's verdict.
-        guard: Status of a V that the measure contradicts, which becomes ~.
+        guard: Status of a V that the measure contradicts.
         floor: It contradicts a V where its score's interval ends below this, or chance does as well.
         caution: The reason of that status.
+        mild: Whether the V stays beside that status; else it becomes ~.
         higher_is_better: Direction of the value; scores are always better when higher.
     """
 
@@ -78,6 +79,7 @@ class Measure:
     guard: str = ""
     floor: float = 0.0
     caution: str = ""
+    mild: bool = False
     higher_is_better: bool = True
 
 
@@ -89,11 +91,12 @@ def measure(
     guard: str = "",
     floor: float = 0.0,
     caution: str = "",
+    mild: bool = False,
     higher_is_better: bool = True,
 ) -> "Callable[[Callable[[Evidence], Iterable[Finding]]], Measure]":
     """Make a :class:`Measure` of the function that yields its findings."""
 
     def wrap(find: "Callable[[Evidence], Iterable[Finding]]") -> Measure:
-        return Measure(property, estimator, find, needs, headline, guard, floor, caution, higher_is_better)
+        return Measure(property, estimator, find, needs, headline, guard, floor, caution, mild, higher_is_better)
 
     return wrap

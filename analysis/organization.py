@@ -72,7 +72,7 @@ def calibrated(similarity: Similarity, ceiling: float, seed: int) -> Estimate:
 
 def _compared(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     """One comparison of values and images: flattened, pooled over places, and at each sampling step."""
-    ceiling, m = evidence.reference.organized[estimator], evidence.reference.compared
+    ceiling, m = evidence.reference.organized[estimator], evidence.compared
     trials = evidence.trials
     views = [(trials.gram, "flat", JOINT)]
     if trials.places:
@@ -105,7 +105,7 @@ def of_neighbours(evidence: "Evidence") -> Iterator[Finding]:
 @measure("organization", "information_imbalance", "varies", higher_is_better=False)
 def of_ranks(evidence: "Evidence") -> Iterator[Finding]:
     """How much of the images' order the nearest value tells; 1 where it tells nothing."""
-    m = evidence.reference.compared
+    m = evidence.compared
     x, y = principal_scores(evidence.trials.gram[:m, :m], m), evidence.recorded[:m]
 
     def value(keep: Index) -> float:
@@ -120,7 +120,7 @@ def of_ranks(evidence: "Evidence") -> Iterator[Finding]:
 APART = "images halfway between two are no mixtures of them"
 
 
-@measure("organization", "mixture", "moves", "many_walks", guard="apart", floor=PRESENT, caution=APART)
+@measure("organization", "mixture", "moves", guard="apart", floor=PRESENT, caution=APART)
 def of_midpoints(evidence: "Evidence") -> Iterator[Finding]:
     """Betweenness times balance of the image halfway from O's value to E's; null: the midpoint of another pair."""
     o, e, m = _ends_and_middle(evidence.walks)
@@ -131,20 +131,6 @@ def of_midpoints(evidence: "Evidence") -> Iterator[Finding]:
     p_value = permutation_p_value(value, permuted)
     estimate = Estimate(value, float(permuted.mean()), float(best.mean()), low, high, p_value)
     yield Finding(estimate, protocol=evidence.protocol, n=len(o))
-
-
-@measure("organization", "mixture_times_realism", "moves", "able")
-def of_real_midpoints(evidence: "Evidence") -> Iterator[Finding]:
-    """The same times the realism of the midpoint."""
-    mixed, best = (_mixed(*_ends_and_middle(walks)) for walks in (evidence.walks, evidence.reference.best_walks))
-    samples = np.stack([mixed, evidence.walk_realism[:, STEPS // 2]], axis=1)
-
-    def value(chosen: Array) -> Array:
-        return np.asarray(chosen[..., 0].mean(axis=-1) * evidence.reference.reality(chosen[..., 1]))
-
-    low, high = bootstrap(value, samples, evidence.seed)
-    estimate = Estimate(float(value(samples)), 0.0, float(best.mean()), low, high)
-    yield Finding(estimate, protocol=evidence.protocol, n=len(mixed))
 
 
 def _ends_and_middle(walks: Array) -> tuple[Array, Array, Array]:

@@ -13,8 +13,9 @@ from plotly.offline import get_plotlyjs
 from analysis.alignment import Aligned, told
 from analysis.calibration import ABSENT, LEVEL, PRESENT, SIGNIFICANT
 from analysis.pictures import Album
+from analysis.plots import sweep, umap
 from analysis.results import PROPERTIES, over_seeds
-from analysis.sections import EVIDENCE, Cell, Variant, budget, labellers, sections, sweep, umap
+from analysis.sections import EVIDENCE, Cell, Variant, budget, labellers, sections
 from analysis.split_sections import frontier, split_section, summary
 
 NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"

@@ -1,14 +1,16 @@
-"""The real images, and the nulls and ceilings of one model, in one feature space."""
+"""The one ruler: the real images, and the nulls and ceilings that they give, in one feature space."""
 
 from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from analysis.calibration import SIGNIFICANT, bootstrap, permutation_p_value, permutations
+from analysis.calibration import ABSENT, SIGNIFICANT, STILL, greater, permutation_p_value, permutations
 from analysis.checks import varies
 from analysis.prepared import centred_gram, similarities
+from analysis.relevance import squared_distances, total_effect
 from analysis.similarity import information_imbalance
 from analysis.smoothness import STEPS, PathShape, path_shape
 from analysis.space import Space
@@ -19,8 +21,16 @@ from datamodules.base import encode
 Array = NDArray[np.float64]
 
 
+def spread(features: Array) -> float:
+    """Mean squared distance of two different images, ``E d²(x, x′)``, of features (N, D): twice their variance."""
+    return float(2 * features.var(axis=0, ddof=1).sum())
+
+
 class Reference(Space):
     """What a subject's images are held against in one feature space, made once for all candidates.
+
+    Null and ceiling come from the data alone: halfway mixtures of two unrelated real images, which are none, and real
+    images that are held out.
 
     Args:
         subject: The model and its images.
@@ -30,12 +40,15 @@ class Reference(Space):
     Attributes:
         originals: Features of all real images.
         support: Those that others are held against.
-        cross_fades: Features of halfway mixtures of unrelated real images, the null of density.
-        best: Features of the model at its best, the ceiling of density.
-        cross_fade: Realism of ``cross_fades``.
-        at_best: Realism of ``best``.
-        real: Realism of the real images that are held out.
-        able: Whether the ceiling clears the null; else the model is too poor for density and smoothness to be judged.
+        real: Features of the real images that are held out, the ceiling of density.
+        cross_fades: Features of halfway mixtures of these, the null of density.
+        null: Whether each of ``cross_fades`` is in-distribution.
+        ceiling: Whether each of ``real`` is.
+        spread: ``E d²(x, x′)`` of real images.
+        tells: Whether real images are in-distribution more often than their mixtures are. Where they are not, there
+            are too few images for this φ.
+        samples: The model's images of inputs drawn from its prior.
+        reconstructions: Its images of the codes of real ones; ``None`` without an encoder.
 
     Raises:
         ValueError: φ gives features that are not finite, not (N, D), or the same for nearly all real images.
@@ -54,17 +67,20 @@ class Reference(Space):
             ) from error
         if subject.factors is not None:
             self.read(self.originals, subject.factors)
-        self.cross_fades, self.best = self.features(subject.cross_fades), self.features(subject.best)
-        self.cross_fade, self.at_best, self.real = (
-            self.support.realism(x) for x in (self.cross_fades, self.best, self.originals[:held_out])
-        )
-        (low, _), (_, high) = (bootstrap(median, x, subject.seed) for x in (self.at_best, self.cross_fade))
-        self.able = low > high
+        self.real, self.cross_fades = self.originals[:held_out], self.features(subject.cross_fades)
+        self.ceiling, self.null = (self.support.inside(x).astype(np.float64) for x in (self.real, self.cross_fades))
+        self.spread = spread(self.originals)
+        self.tells = greater(self.ceiling, self.null) < SIGNIFICANT
+        self.samples = Own(self, subject.samples)
+        self.reconstructions = None if subject.reconstructions is None else Own(self, subject.reconstructions)
 
-    def reality(self, realism: Array) -> Array:
-        """Where the median realism over the last axis lies between cross-fades and the model at its best, in [0, 1]."""
-        null, best = np.median(self.cross_fade), np.median(self.at_best)
-        return np.asarray(np.clip((median(realism) - null) / (best - null), 0, 1))
+    def stirs(self, injected: Tensor) -> bool:
+        """Whether a candidate moves the image at all in some pairs (n, 3, C, H, W) of O, E and C.
+
+        By half as much as counts as moving it, so that what lies near that is looked at closely.
+        """
+        o, e, c = np.moveaxis(self.features(injected.flatten(0, 1)).reshape(len(injected), 3, -1), 1, 0)
+        return bool(total_effect(squared_distances(o, e, c)) >= STILL / 2)
 
     @cached_property
     def best_walks(self) -> Array:
@@ -85,15 +101,14 @@ class Reference(Space):
         """Shape of those paths."""
         return path_shape(self.best_walks)
 
-    @property
-    def compared(self) -> int:
+    def compared(self, n: int) -> int:
         """Images in a comparison of spaces: no more than are real, as what neighbours tell depends on their number."""
-        return min(self.subject.n, len(self.originals))
+        return min(n, len(self.originals))
 
     @cached_property
     def organized(self) -> Mapping[str, float]:
         """Ceilings of organization: what the true factors of real images reach, or could if they were known."""
-        n = self.compared
+        n = self.compared(self.subject.n)
         real = self.originals[:n]
         gram = centred_gram(real)
         factors = self.subject.factors
@@ -107,6 +122,24 @@ class Reference(Space):
         return found | {"information_imbalance": information_imbalance(truth, real)[0] if varies(truth) else 1.0}
 
 
-def median(samples: Array) -> Array:
-    """Over the last axis."""
-    return np.asarray(np.median(samples, axis=-1))
+class Own:
+    """A model's own images, of drawn inputs or of codes, held against the real ones.
+
+    Args:
+        reference: The real ones.
+        images: (N, C, H, W).
+
+    Attributes:
+        features: Of the images, (N, D).
+        inside: Whether each is in-distribution, (N,).
+        variety: Their ``E d²(x, x′)`` in units of that of real images.
+        collapsed: Whether they differ by less than a fifth of what real images do.
+        poor: Whether they are in-distribution no more often than cross-fades of real images.
+    """
+
+    def __init__(self, reference: Reference, images: Tensor) -> None:
+        self.features = reference.features(images)
+        self.inside = reference.support.inside(self.features).astype(np.float64)
+        self.variety = spread(self.features) / reference.spread
+        self.collapsed = self.variety < ABSENT
+        self.poor = reference.tells and greater(self.inside, reference.null) >= SIGNIFICANT

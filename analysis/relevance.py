@@ -115,6 +115,9 @@ def flips(o: Array, e: Array, c: Array) -> NDArray[np.bool_]:
 EQUAL = 1e-12
 """O and E whose mean squared distance lies below are equal."""
 
+CONSTRUCTED = "by construction"
+"""Status of a candidate that gives E whatever the model is: nothing else enters there or after it."""
+
 
 def _estimate(estimator: str, distances: Array, seed: int) -> Estimate:
     """One of the two effects with its interval, from squared distances (N, 3)."""
@@ -129,16 +132,16 @@ def _by_role(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
     for target, readings in evidence.readings.items():
         distances = squared_distances(*readings)
         if distances[:, 0].mean() > EQUAL:
-            yield Finding(_estimate(estimator, distances, evidence.seed), target, evidence.protocol)
+            estimate = _estimate(estimator, distances, evidence.seed)
+            yield Finding(estimate, target, evidence.protocol, n=len(distances))
 
 
 @measure("relevance", "S_T", "injected", headline=True)
 def total(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect, in all and by role and factor; an injection less real than all it could be is a break."""
     support, reference = evidence.reference.support, evidence.reference
-    of_o, of_e, of_c = (support.realism(x) for x in evidence.injected)
-    better = (reference.cross_fade, of_o, of_e)
-    broken = reference.able and all(greater(x, of_c) < SIGNIFICANT for x in better)
+    of_o, of_e, of_c, of_fades = (support.realism(x) for x in (*evidence.injected, reference.cross_fades))
+    broken = reference.tells and all(greater(x, of_c) < SIGNIFICANT for x in (of_fades, of_o, of_e))
     distances = squared_distances(*evidence.injected)
     effect, carried = (_estimate(name, distances, evidence.seed) for name in ("S_T", "S_1"))
     if broken:
@@ -147,17 +150,29 @@ def total(evidence: "Evidence") -> Iterator[Finding]:
         specific = carried.low > np.nan_to_num(evidence.unspecific)
         what = "carries" if specific else "changes" if effect.low > STILL else "does nothing"
         controls = "no controls" if np.isnan(evidence.unspecific) else f"controls {evidence.unspecific:.2f}"
-        status, reason = "ok", f"{what}: S_1 {carried.value:.2f}, {controls}"
-    yield Finding(effect, protocol=evidence.protocol, status=status, reason=reason)
+        status = CONSTRUCTED if evidence.trials.exact else "ok"
+        reason = f"{what}: S_1 {carried.value:.2f}, {controls}"
+    yield Finding(effect, protocol=evidence.protocol, n=len(distances), status=status, reason=reason)
     yield from _by_role(evidence, "S_T")
 
 
 @measure("relevance", "S_1", "injected")
 def sufficient(evidence: "Evidence") -> Iterator[Finding]:
     """Sufficiency, in all and by role and factor."""
-    estimate = _estimate("S_1", squared_distances(*evidence.injected), evidence.seed)
-    yield Finding(estimate, protocol=evidence.protocol)
+    distances = squared_distances(*evidence.injected)
+    estimate = _estimate("S_1", distances, evidence.seed)
+    status = CONSTRUCTED if evidence.trials.exact else "ok"
+    yield Finding(estimate, protocol=evidence.protocol, n=len(distances), status=status)
     yield from _by_role(evidence, "S_1")
+
+
+@measure("relevance", "effect", "injected")
+def notable(evidence: "Evidence") -> Iterator[Finding]:
+    """Absolute effect, ``E d²(C, O) / E d²(x, x′)`` over unrelated real images: in the data's units."""
+    effect = squared_distances(*evidence.injected)[:, 1] / evidence.reference.spread
+    low, high = bootstrap(lambda chosen: chosen.mean(axis=-1), effect, evidence.seed)
+    estimate = Estimate(float(effect.mean()), 0.0, 1.0, low, high)
+    yield Finding(estimate, protocol=evidence.protocol, n=len(effect))
 
 
 @measure("relevance", "flips", "injected", "readings")
@@ -187,10 +202,15 @@ def flipped(evidence: "Evidence") -> Iterator[Finding]:
 @measure("relevance", "S_T_shuffled", "controls")
 def of_shuffled(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect of E's value with its channels shuffled: what any value of that size does."""
-    yield Finding(_estimate("S_T", evidence.controls["shuffled"], evidence.seed), protocol=evidence.protocol)
+    yield _of_control(evidence, "shuffled")
 
 
 @measure("relevance", "S_T_noise", "controls")
 def of_noise(evidence: "Evidence") -> Iterator[Finding]:
     """Total effect of Gaussian noise with the moments of E's value, by channel, or of the whole if it has one place."""
-    yield Finding(_estimate("S_T", evidence.controls["noise"], evidence.seed), protocol=evidence.protocol)
+    yield _of_control(evidence, "noise")
+
+
+def _of_control(evidence: "Evidence", control: str) -> Finding:
+    distances = evidence.controls[control]
+    return Finding(_estimate("S_T", distances, evidence.seed), protocol=evidence.protocol, n=len(distances))

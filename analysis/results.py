@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis.calibration import LEVEL, PERMUTATIONS, hierarchical, verdict
+from analysis.calibration import LEVEL, PERMUTATIONS, WIDE, hierarchical, verdict
 from analysis.measures import JOINT
 from datamodules.errors import InputError
 from datamodules.files import readable, write_whole
@@ -19,6 +19,9 @@ PROPERTIES = ("density", "smoothness", "organization", "relevance")
 
 THUMBNAIL_COLUMNS = 32
 """Images in one line of ``figures/thumbnails.png``."""
+
+CONTACT_SHEET = "contact.png"
+"""In ``figures``: draws and walks of each input, sorted by what the verdicts say of each."""
 
 MEASURED_ROWS, INJECTION_ROWS = "rows.parquet", "injection.parquet"
 """In the directory of a cell: the rows of its four properties, and those of the split of its work."""
@@ -32,7 +35,13 @@ NOTES = MappingProxyType({MEASURED_ROWS: "measurement.json", INJECTION_ROWS: "in
 MODEL = "model"
 """The candidate of a row that is about the whole model."""
 
-CAUTIONS = ("vacuous", "breaks", "holes", "apart")
+CONTRADICTED = ("holes", "apart", "poor", "few")
+"""Statuses that took a V away."""
+
+MILD = ("leaves", "by construction")
+"""Statuses that stand beside a verdict and change nothing of it."""
+
+CAUTIONS = ("vacuous", "breaks", "collapsed", *CONTRADICTED, *MILD)
 """Statuses that say how a verdict is to be taken."""
 
 SUMMARY = ("strictness", "strictness_layers", "breadth")
@@ -86,8 +95,8 @@ instead; ``window`` is ``all``,
 value that is a tensor entered: ``flat``, ``pooled`` over places, or as principal components, ``pca``; or by what looks
 of two images their role was compared. ``timestep`` counts sampling steps from 0, and is -1 for all together.
 ``p_adjusted`` is Holm's over the headlines of a model, ``p_max`` accounts for looking at the best of all candidates
-and timesteps. ``status`` is ``ok``, ``vacuous``, ``breaks``, ``holes``, ``apart``, ``n/a`` or, of a headline that
-is X for its p alone, ``chance``. ``headline`` marks the one row of each (cell, candidate, property) whose score is the
+and timesteps. ``status`` is ``ok``, ``n/a``, one of :data:`CAUTIONS` or, of a headline that is X for its p alone,
+``chance``. ``headline`` marks the one row of each (cell, candidate, property) whose score is the
 property's verdict. ``value_low`` and ``value_high`` are the interval of ``value`` in its own units, ``ci_low`` and
 ``ci_high`` that of ``score``, in [0, 1].
 """
@@ -233,7 +242,9 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         score = float(scores.mean())
         judged = verdict(score, low, high)
         cautions = own.loc[own["status"].isin(CAUTIONS), "status"]
-        contradicted = cautions[cautions.isin(("holes", "apart"))]
+        if high - low > WIDE:
+            cautions = pd.Series(["few"])
+        contradicted = cautions[cautions.isin(CONTRADICTED)]
         # What a guard contradicted in one training is not present in all.
         if judged == "V" and not contradicted.empty:
             judged, cautions = "~", contradicted

@@ -11,7 +11,8 @@ import pandas as pd
 
 from analysis.measures import JOINT
 from analysis.pictures import Album
-from analysis.results import POINT_COLUMNS, PROPERTIES, THUMBNAIL_COLUMNS
+from analysis.relevance import CONSTRUCTED
+from analysis.results import CONTACT_SHEET, PROPERTIES
 from datamodules.base import Role
 
 ROLES = tuple(map(str, Role))
@@ -107,18 +108,35 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "name": cell.name,
         "bottleneck": cell.fact("bottleneck"),
         "seed": cell.fact("seed"),
-        "realism": cell.measurement.get("realism"),
+        "in_distribution": cell.measurement.get("in_distribution"),
+        "contact": album.add(cell.figures / CONTACT_SHEET),
+        "doubts": _doubts(cell),
         "verdicts": [_verdicts(cell, name, kind, album, panels) for name, kind in cell.candidates.items()],
         "samples": album.add(cell.figures / "samples.png"),
         "reconstructions": album.add(cell.figures / "reconstructions.png"),
         "strips": [(name, key) for name, key in strips.items() if key and name in main],
         "more_strips": [(name, key) for name, key in strips.items() if key and name not in main],
         "relevance": _matrix(cell, ("S_T", "S_1"), "value", (WHOLE, *ROLES)),
+        "effects": _effects(cell),
+        "constructed": sorted(cell.rows.loc[cell.rows["status"] == CONSTRUCTED, "candidate"].unique()),
         "flips": _matrix(cell, ("flips",), "score"),
         "probes": _matrix(cell, ("probe",), "score"),
         "steps": _steps(cell),
         "phis": _phis(cell),
     }
+
+
+def _doubts(cell: Cell) -> list[tuple[str, str]]:
+    """Of which candidates relevance or organization cannot be said, because of the model's own images, and why."""
+    rows = cell.main
+    rows = rows[rows["headline"] & rows["status"].isin(("poor", "collapsed"))]
+    return [(", ".join(_ordered(own["candidate"])), str(why)) for why, own in rows.groupby("reason", sort=False)]
+
+
+def _effects(cell: Cell) -> dict[str, float]:
+    """Absolute effect of each candidate, in units of the data; NaN where it was not measured."""
+    rows = cell.main[cell.main["estimator"] == "effect"]
+    return dict.fromkeys(cell.candidates, math.nan) | dict(zip(rows["candidate"], rows["value"], strict=True))
 
 
 def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:
@@ -248,68 +266,3 @@ def labellers(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         }
         for entry in found
     ]
-
-
-def umap(cell: Cell, album: Album) -> dict[str, Any]:
-    """The embedding of one cell, in as few characters as its coordinates need."""
-    assert cell.points is not None
-    points = cell.points
-    # A factor belongs to the image, which all candidates share.
-    by_image = points.drop_duplicates("image").set_index("image").reindex(range(int(points["image"].max()) + 1))
-    metric = cell.measurement.get("phi", {}).get("metric", {})
-    kinds = cell.measurement.get("phi", {}).get("kind", {})
-    names = [str(name) for name in points.columns if name not in POINT_COLUMNS]
-    sheet = album.add_sheet(cell.figures / "thumbnails.png", THUMBNAIL_COLUMNS)
-    return {
-        "name": cell.label,
-        "sheet": sheet,
-        "columns": THUMBNAIL_COLUMNS,
-        "factors": [
-            {
-                "name": name,
-                "kind": kinds.get(name) or ("categorical" if metric.get(name) == "accuracy" else "continuous"),
-                "values": [plain(value) for value in by_image[name]],
-            }
-            for name in names
-        ],
-        "candidates": [
-            {
-                "name": name,
-                "x": [round(float(x), 3) for x in own["umap_1"]],
-                "y": [round(float(y), 3) for y in own["umap_2"]],
-                "image": [int(i) for i in own["image"]],
-            }
-            for name, own in points.groupby("candidate", sort=False)
-        ],
-    }
-
-
-def sweep(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Headline scores against bottleneck: one line per paradigm, candidate, data and seed."""
-    rows = pd.concat([cell.rows for cell in cells], ignore_index=True)
-    rows = rows[rows["headline"] & rows["score"].notna()].sort_values("bottleneck", kind="stable")
-    several = {column for column in ("data", "seed") if rows[column].nunique() > 1}
-    lines = []
-    for (paradigm, candidate, kind, data, seed), own in rows.groupby(
-        ["paradigm", "candidate", "kind", "data", "seed"], sort=False
-    ):
-        label = {"data": str(data), "seed": f"seed {seed}"}
-        lines.append(
-            {
-                "paradigm": paradigm,
-                "candidate": candidate,
-                "main": kind in COMPACT_KINDS or candidate == "h",
-                "note": ", ".join(label[column] for column in sorted(several)),
-                "properties": {
-                    name: {
-                        key: [plain(value) for value in part[column]]
-                        for key, column in (
-                            *(("x", "bottleneck"), ("y", "score")),
-                            *(("low", "ci_low"), ("high", "ci_high"), ("verdict", "verdict")),
-                        )
-                    }
-                    for name, part in own.groupby("property", sort=False)
-                },
-            }
-        )
-    return lines

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.calibration import PERMUTATIONS, Estimate, bootstrap, interval
 from analysis.checks import check_features, check_finite
-from analysis.measures import Finding, measure
+from analysis.measures import Finding, MissingError, measure
 
 if TYPE_CHECKING:
     from analysis.evidence import Evidence
@@ -35,7 +35,8 @@ def path_shape(features: Array) -> PathShape:
     - continuity, ``log₂(max step at 2/K ÷ max step at 1/K)``: 1 when halving the step halves the largest jump, 0 for
       any jump and for unrelated images; at most 1; higher is smoother. An estimate of the path's Hölder exponent. The
       steps at 2/K start at the even points or at the odd ones, whichever gives less: two jumps that happen to follow
-      each other would look like one slope. 0 for a path that does not move.
+      each other would look like one slope. A grid that leaves out the largest step, at an end of the path, does not
+      count. 0 for a path that does not move.
     - uniformity, ``1 − (K·max d/Σd − 1)/(K − 1)`` in [0, 1]: 1 when all steps are equal. Unrelated images reach it too.
     - straightness, ``(D/Σd − 1/K)/(1 − 1/K)`` with D the distance between the ends: 1 on a straight line. A staircase
       is straighter than a perfect renderer.
@@ -57,7 +58,11 @@ def path_shape(features: Array) -> PathShape:
     features, k = features.astype(np.float64), features.shape[1] - 1
     single = np.linalg.norm(np.diff(features, axis=1), axis=2)
     double = np.linalg.norm(features[:, 2:] - features[:, :-2], axis=2)
-    longest = np.minimum(double[:, ::2].max(axis=1), double[:, 1::2].max(axis=1))
+    grids = []
+    for first in (0, 1):
+        held = single[:, first : k - (k - first) % 2].max(axis=1) == single.max(axis=1)
+        grids.append(np.where(held, double[:, first::2].max(axis=1), np.inf))
+    longest = np.minimum(*grids)
     ends = np.linalg.norm(features[:, -1] - features[:, 0], axis=1)
     largest, length = single.max(axis=1), single.sum(axis=1)
     moving = largest > 0
@@ -148,19 +153,36 @@ def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Arra
     return float(((start - moved) ** 2).sum(axis=1).mean() / epsilon**2 / whole)
 
 
-@measure("smoothness", "continuity_times_realism", "moves", "able", headline=True)
+@measure("smoothness", "continuity", "moves", headline=True)
 def continuous(evidence: "Evidence") -> Iterator[Finding]:
-    """Continuity of the walks, times the realism along them."""
-    reference = evidence.reference
-    along = np.median(evidence.walk_realism, axis=1)
-    samples = np.stack([path_shape(evidence.walks)["continuity"], along], axis=1)
+    """Continuity of the walks, whatever their images are of, between 0 and what true factor paths reach."""
+    values, best = path_shape(evidence.walks)["continuity"], evidence.reference.smoothest["continuity"]
+    yield _of_paths(evidence, values, 0.0, float(best.mean()))
+
+
+LEAVES = "its walks leave the data: in their middle in-distribution images are rarer than at their own ends"
+STRAYED = 0.75
+"""Walks leave the data where less than this part of their ends' in-distribution share is left in their middle."""
+
+MIDDLE = slice(STEPS // 2 - 2, STEPS // 2 + 3)
+"""Positions around the middle of a walk."""
+
+
+@measure("smoothness", "stays", "moves", "told_apart", guard="leaves", floor=STRAYED, caution=LEAVES, mild=True)
+def staying(evidence: "Evidence") -> Iterator[Finding]:
+    """In-distribution share in the middle of the walks over that at their own ends."""
+    inside = evidence.walks_inside
+    middle, ends = inside[:, MIDDLE].mean(axis=1), (inside[:, 0] + inside[:, -1]) / 2
+    if not ends.any():
+        raise MissingError("none of the walks begins or ends at an image of the data")
 
     def value(chosen: Array) -> Array:
-        return np.asarray(chosen[..., 0].mean(axis=-1) * reference.reality(chosen[..., 1]))
+        of_middle, of_ends = np.moveaxis(chosen.mean(axis=-2), -1, 0)
+        return np.asarray(of_middle / np.where(of_ends > 0, of_ends, np.nan))
 
-    ceiling = float(reference.smoothest["continuity"].mean())
-    low, high = bootstrap(value, samples, evidence.seed)
-    yield _finding(evidence, Estimate(float(value(samples)), 0.0, ceiling, low, high))
+    both = np.stack([middle, ends], axis=1)
+    estimate = Estimate(float(value(both)), 0.0, 1.0, *bootstrap(value, both, evidence.seed))
+    yield _finding(evidence, estimate)
 
 
 @measure("smoothness", "uniformity", "moves")

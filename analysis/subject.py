@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.interventions import generate_all, steps_of
-from analysis.pairs import Pairs, draw_pairs
+from analysis.pairs import draw_pairs
+from analysis.population import Population, code_name, of_codes
 from analysis.prepared import centred_gram
 from analysis.similarity import NEIGHBOURS
 from analysis.smoothness import STEPS
@@ -37,6 +38,9 @@ REFERENCES = 512
 
 FACTOR_WALKS = 128
 """Walks behind the ceiling of smoothness."""
+
+WALKS = 64
+"""Least number of walks of what moves the image, where there are as many pairs: fewer leave no verdict."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,13 @@ class Subject:
         twin: The same network untrained, if there is one.
 
     Attributes:
-        recorded: Inputs of the n images whose values are recorded.
-        inputs: Inputs of n images, whose candidates are replaced one at a time.
-        independent: Pairs for the inputs.
-        inside: Pairs for what lies inside the model; ``None`` if none are valid.
+        populations: What is asked of the model, by the name that the rows give it, in the order in which it acts.
         held_out: How many of the first images are none of those that others are held against.
-        cross_fades: Halfway mixtures of two of those each: the null of realism.
-        encoded: Inputs of those images by the model's encoder; empty where there is none.
-        best: The model at its best: their reconstructions where there is an encoder, else samples. Both would be at
-            an advantage if they were of other images, as a sample has no image of its own among the real ones.
+        cross_fades: Halfway mixtures of two of those each: the null of density.
+        samples: Images of inputs drawn from the prior.
+        codes: All inputs of the images that are held out, as the encoder finds them; empty without one.
+        reconstructions: Images of these codes; ``None`` without an encoder. Of images that others are held against
+            they would be at an advantage, as a sample has no image of its own among the real ones.
 
     Raises:
         ValueError: An argument is out of range; the message names it.
@@ -138,42 +140,54 @@ class Subject:
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
         self.model, self.images, self.factors, self.n, self.seed, self.twin = model, images, factors, n, seed, twin
         generator = torch.Generator().manual_seed(seed)
-        self.inputs = model.draw(n, generator)
-        self.independent, self.inside = draw_pairs(model, n, generator)
-        self.recorded = model.draw(n, generator)
+        inputs = model.draw(n, generator)
+        independent, inside = draw_pairs(model, n, generator)
+        recorded = model.draw(n, generator)
         many = max(n, REFERENCES)
         self.held_out = min(many, len(images) // 2)
         self.cross_fades = cross_fades(images[: self.held_out], 2 * many, generator)
-        device = next(iter(self.inputs.values())).device
-        self.encoded: Inputs = {}
+        self.samples = generate_all(model, model.draw(many, self.generator_of("samples")), "samples")
+        self.reconstructions: Tensor | None = None
+        self.codes: Inputs = {}
         if isinstance(model, Invertible):
-            self.encoded = model.invert(images[: self.held_out].to(device))
-        best = self.encoded or model.draw(many, self.generator_of("best"))
-        self.best = generate_all(model, best, "the model at its best")
+            self.codes = model.invert(images[: self.held_out].to(next(iter(inputs.values())).device))
+            self.reconstructions = generate_all(model, self.codes, "reconstructions")
+        self.populations: dict[str, Population] = {}
+        for name, candidate in model.candidates.items():
+            pairs = independent if name in inputs else inside
+            self.populations[name] = Population(candidate, name, inputs, recorded, pairs)
+            if name in self.codes:
+                self.populations[code_name(name)] = of_codes(candidate, self.codes, n)
 
     @property
     def few(self) -> int:
-        """An eighth of the images: of what takes many generations each, such as walks, controls and hard probes."""
+        """An eighth of the images: of controls, which take many generations each."""
         return max(4, self.n // 8)
+
+    @property
+    def first(self) -> int:
+        """Pairs that tell whether a candidate moves the image at all."""
+        return min(self.n, max(SMALLEST, self.n // 4))
+
+    @property
+    def walked(self) -> int:
+        """How many pairs are walked between."""
+        return max(WALKS, self.few)
 
     def generator_of(self, name: str) -> torch.Generator:
         """Draws for one candidate, the same whichever others are measured."""
         return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {name}".encode()))
 
-    def pairs(self, name: str) -> Pairs | None:
-        """The pairs that are valid for a candidate."""
-        return self.independent if name in self.inputs else self.inside
-
     @cached_property
     def steps(self) -> dict[str, int]:
         """Number of sampling steps at which each layer acts one by one, 0 if its value has no steps."""
-        first = {name: value[:1] for name, value in self.inputs.items()}
-        return steps_of(self.model, first, [name for name in self.model.candidates if name not in first])
+        one = self.model.draw(1, self.generator_of("steps"))
+        return steps_of(self.model, one, [name for name in self.model.candidates if name not in one])
 
-    def at_step(self, name: str) -> LatentCandidate:
-        """A candidate as it is at a single sampling step, if it has steps."""
-        candidate = self.model.candidates[name]
-        return candidate.at_step if self.steps.get(name) else candidate
+    def at_step(self, place: str) -> LatentCandidate:
+        """A place as it is at a single sampling step, if it has steps."""
+        candidate = self.model.candidates[place]
+        return candidate.at_step if self.steps.get(place) else candidate
 
     @cached_property
     def factor_walks(self) -> Tensor | None:

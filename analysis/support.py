@@ -58,9 +58,29 @@ class RealImages:
         Raises:
             ValueError: Columns don't match, or features are not finite.
         """
+        return self._largest_ratio(features, self.trusted)
+
+    def depth(self, features: Array) -> Array:
+        """How deep single images lie in the support: ``max_i r_i / d(φ_i, φ(x))`` over all real images.
+
+        Above 1 exactly where an image is :meth:`inside`. Invariant under isometries and scalings of φ; higher is
+        better.
+
+        Args:
+            features: φ of the images, (M, D).
+
+        Returns:
+            (M,) in (0, 100], the bound where an image coincides with a real one.
+
+        Raises:
+            ValueError: Columns don't match, or features are not finite.
+        """
+        return self._largest_ratio(features, self.radii > 0)
+
+    def _largest_ratio(self, features: Array, among: NDArray[np.bool_]) -> Array:
         check_features("features", features, 1, self.features.shape[1])
-        trusted = np.flatnonzero(self.trusted)
-        found, _ = nearest(self.features[trusted], 1, features, scale=self.radii[trusted])
+        balls = np.flatnonzero(among)
+        found, _ = nearest(self.features[balls], 1, features, scale=self.radii[balls])
         return np.asarray(1 / np.maximum(found[:, 0], 1 / MOST_REAL))
 
     def density_of(self, features: Array) -> Array:
@@ -83,7 +103,7 @@ class RealImages:
         return holders / self.k
 
     def inside(self, features: Array) -> NDArray[np.bool_]:
-        """Whether single images are inside any real image's ball; the share of generated ones is their precision.
+        """Whether single images are in-distribution: inside any real image's ball. Their share is precision.
 
         All N balls count, as in :func:`prdc`. Invariant under isometries and scalings of φ; higher is better. Source:
         Kynkäänniemi et al. 2019, equation 1, with ``<``.

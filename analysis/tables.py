@@ -11,7 +11,18 @@ from analysis.alignment import told
 from analysis.calibration import ABSENT, PRESENT, SIGNIFICANT
 from analysis.results import ONE_PATH, PROPERTIES, SUMMARY, over_seeds, summaries, verdicts
 
-MARKS = {"vacuous": "*", "breaks": "!", "holes": "o", "apart": "|", "chance": "?"}
+MARKS = {
+    "vacuous": "*",
+    "breaks": "!",
+    "holes": "o",
+    "apart": "|",
+    "chance": "?",
+    "leaves": ">",
+    "by construction": "=",
+    "few": "-",
+    "poor": "#",
+    "collapsed": "#",
+}
 
 
 def verdict_table(rows: pd.DataFrame) -> str:
@@ -38,8 +49,10 @@ def verdict_table(rows: pd.DataFrame) -> str:
         lines.append("")
     lines += [
         f"V present, interval above {PRESENT:g}   X absent, interval below {ABSENT:g}, or X? no better than chance",
-        "~ neither can be said   * vacuous: nothing moves   ! breaks: changed into what is no image",
-        "o holes: one draw in twenty is no image   | apart: halfway between two lies no mixture of them",
+        "~ neither can be said, or ~- too little was measured   * vacuous: nothing moves",
+        "= by construction: nothing else enters   ! breaks: changed into what is no image",
+        "o holes: one draw in twenty is no image   > leaves: halfway there are fewer images of the data",
+        "| apart: halfway between two lies no mixture   # the model's own images are poor, or all alike",
     ]
     for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
         lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")

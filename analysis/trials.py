@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.gaussian import GaussianValues
-from analysis.injection import Injection, inject, towards
-from analysis.interventions import replace_value
+from analysis.injection import SAME, Injection, inject, towards
+from analysis.interventions import replace_value, walk
+from analysis.neighbours import nearest
+from analysis.population import Population
 from analysis.prepared import centred_gram
 from analysis.similarity import ROUNDING
 from analysis.smoothness import STEPS
@@ -30,8 +32,9 @@ class Trials:
 
     Attributes:
         subject: The model and its images.
-        candidate: Which.
+        population: What is asked of it.
         values: Recorded values (n, …).
+        images: Their images (n, C, H, W).
         twin_values: Those of the untrained twin for the same inputs, if there is one.
         injected: O, E and C of each pair, (n, 3, C, H, W); ``None`` if no pairs are valid.
         controls: O, E, and O with E's value shuffled and with noise like it, (m, 4, C, H, W); ``None`` likewise, and
@@ -39,8 +42,9 @@ class Trials:
     """
 
     subject: Subject
-    candidate: LatentCandidate
+    population: Population
     values: Tensor
+    images: Tensor
     twin_values: Tensor | None
     injected: Tensor | None
     controls: Tensor | None
@@ -48,41 +52,66 @@ class Trials:
     @property
     def name(self) -> str:
         """Of the candidate."""
-        return self.candidate.name
+        return self.population.name
+
+    @property
+    def candidate(self) -> LatentCandidate:
+        """As the rows name it."""
+        return self.population.candidate
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether E's value gives E in every pair: nothing else enters there or after it."""
+        if self.injected is None:
+            return False
+        _o, e, c = self.injected.unbind(1)
+        return bool((c - e).abs().max() < SAME)
 
     @cached_property
     def fresh(self) -> Tensor:
-        """Images (n, C, H, W) whose value is a fresh draw of the candidate's distribution."""
-        subject, generator = self.subject, self.subject.generator_of(self.name)
-        if self.name in subject.inputs:
-            values = subject.model.draw(subject.n, generator)[self.name]
+        """Images (n, C, H, W) whose value is a fresh draw of the candidate's distribution.
+
+        Of the prior where there is one, else of a Gaussian through the values: of all codes, or of those recorded.
+        """
+        subject, population, generator = self.subject, self.population, self.subject.generator_of(self.name)
+        n = len(population)
+        if population.is_input and not population.coded:
+            values = subject.model.draw(n, generator)[population.place]
         else:
-            values = GaussianValues(self.values).draw(subject.n, generator)
-        return replace_value(subject.model, subject.inputs, self.name, values, f"{self.name}: density")
+            known = subject.codes[population.place] if population.coded else self.values
+            values = GaussianValues(known).draw(n, generator)
+        return self._replaced(values, "density")
 
     @cached_property
-    def among_codes(self) -> Tensor:
-        """Images (n, C, H, W) whose value is a draw of a Gaussian through those that the encoder finds."""
-        subject, generator = self.subject, self.subject.generator_of(f"{self.name} among codes")
-        values = GaussianValues(subject.encoded[self.name]).draw(subject.n, generator)
-        return replace_value(subject.model, subject.inputs, self.name, values, f"{self.name}: density among codes")
+    def between_neighbours(self) -> Tensor:
+        """Images (n, C, H, W) halfway from the codes of real images to those nearest to them."""
+        codes, n = self.subject.codes[self.population.place], len(self.population)
+        _, index = nearest(array(codes.reshape(len(codes), -1)), 1)
+        nearby = codes[torch.as_tensor(index[:n, 0]).to(codes.device)]
+        return self._replaced(walk(codes[:n], nearby, 0.5, self.candidate.path), "between neighbours")
+
+    def _replaced(self, values: Tensor, what: str) -> Tensor:
+        """Images of the population's first inputs with the value replaced by ``values`` (M, …)."""
+        inputs = {name: value[: len(values)] for name, value in self.population.inputs.items()}
+        return replace_value(self.subject.model, inputs, self.population.place, values, f"{self.name}: {what}")
 
     @cached_property
     def walks(self) -> Tensor:
         """Images (P, K + 1, C, H, W) from O's value to E's."""
-        pairs = self.subject.pairs(self.name)
+        pairs = self.population.pairs
         assert pairs is not None
-        plan = [Injection((self.name,), towards(step / STEPS)) for step in range(1, STEPS + 1)]
-        images = inject(self.subject.model, pairs.part(0, self.subject.few), plan, f"{self.name}: smoothness")
-        return torch.cat([images[:, :1], images[:, 2:]], dim=1)
+        plan = [Injection((self.population.place,), towards(step / STEPS)) for step in range(1, STEPS)]
+        images = inject(self.subject.model, pairs.part(0, self.subject.walked), plan, f"{self.name}: smoothness")
+        assert self.injected is not None
+        return torch.cat([images[:, :1], images[:, 2:], self.injected[: len(images), 2:]], dim=1)
 
     def probe(self, kind: str) -> Tensor:
         """Images (P, C, H, W) whose value lies off the distribution: a hard probe of density.
 
         ``permuted``: each coordinate comes from another image. ``matched``: a random direction of the same length.
         """
-        generator, m = self.subject.generator_of(f"{self.name} {kind}"), self.subject.few
-        values = self.subject.inputs.get(self.name, self.values)
+        generator, m = self.subject.generator_of(f"{self.name} {kind}"), min(self.subject.walked, len(self.population))
+        values = self.population.inputs.get(self.population.place, self.values)
         flat = values[:m].reshape(m, -1)
         if kind == "permuted":
             order = torch.rand(flat.shape, generator=generator).argsort(dim=0).to(flat.device)
@@ -90,8 +119,7 @@ class Trials:
         else:
             direction = torch.randn(flat.shape, generator=generator).to(flat)
             moved = direction / direction.norm(dim=1, keepdim=True) * flat.norm(dim=1, keepdim=True)
-        inputs = {name: value[:m] for name, value in self.subject.inputs.items()}
-        return replace_value(self.subject.model, inputs, self.name, moved.view_as(values[:m]), f"{self.name}: {kind}")
+        return self._replaced(moved.view_as(values[:m]), kind)
 
     @cached_property
     def stepwise(self) -> tuple[Array, ...]:
@@ -105,12 +133,12 @@ class Trials:
     @property
     def has_steps(self) -> bool:
         """Whether the candidate has a value per sampling step."""
-        return self.subject.steps.get(self.name, 0) > 0
+        return self.subject.steps.get(self.population.place, 0) > 0
 
     @property
     def places(self) -> tuple[int, ...]:
         """Axes of the places over which a value can be pooled, from its end; none where it is a vector, or classes."""
-        return () if self.has_classes else self.subject.at_step(self.name).places
+        return () if self.has_classes else self.subject.at_step(self.population.place).places
 
     @property
     def has_classes(self) -> bool:
@@ -120,7 +148,7 @@ class Trials:
     @property
     def has_distribution(self) -> bool:
         """Whether fresh values can be drawn: from a prior, or from a Gaussian, which classes do not have."""
-        return self.name in self.subject.inputs or not self.has_classes
+        return (self.population.is_input and not self.population.coded) or not self.has_classes
 
     @cached_property
     def gram(self) -> Array:

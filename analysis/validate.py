@@ -65,9 +65,11 @@ def planted_matrix(seeds: int, n: int) -> pd.DataFrame:
 
 def judged(rows: pd.DataFrame, case: Any) -> Iterator[tuple[tuple[str, str], str, str]]:
     """(candidate, what), expected and got of each expectation of one planted generator."""
-    main = verdicts(rows).set_index(["candidate", "property"])["verdict"]
+    main = verdicts(rows).set_index(["candidate", "property"])
     for (candidate, prop), expected in case.verdicts.items():
-        yield (candidate, prop), expected, str(main[candidate, prop])
+        yield (candidate, prop), expected, str(main["verdict"][candidate, prop])
+    for (candidate, prop), expected in case.cautions.items():
+        yield (candidate, f"{prop}, caution"), expected, str(main["status"][candidate, prop])
     for (candidate, estimator, target), expected in case.rows.items():
         own = rows.query("candidate == @candidate and estimator == @estimator and target == @target")
         yield (candidate, f"{estimator} {target}"), expected, str(own["verdict"].iloc[0])

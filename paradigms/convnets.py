@@ -1,7 +1,7 @@
 """Convolutional decoder and encoder, shared by the GAN and the VAE.
 
-Strided convolutions downwards; upwards, upsampling by nearest neighbour followed by a convolution, in channels_last,
-which trains several times faster on a CPU than transposed convolutions do, and leaves no checkerboard.
+Strided convolutions downwards; upwards, upsampling by nearest neighbour followed by a convolution, which leaves no
+checkerboard as free transposed convolutions do. All in channels_last, several times faster on a CPU.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, rms_norm
 
 from datamodules.errors import InputError
 from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
@@ -46,7 +47,27 @@ class PixelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), same shape."""
-        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-6)
+        return rms_norm(x.movedim(1, -1), x.shape[1:2], eps=1e-6).movedim(-1, 1)
+
+
+class UpConvolution(nn.Conv2d):
+    """Upsampling by 2 with nearest neighbour and a 3x3 convolution, (N, C, H, W) to (N, C', 2H, 2W), in one.
+
+    An input pixel becomes four equal ones, and weights that meet equal pixels can be added up before: the two are a
+    transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one convolved with a 2x2 one of ones. It takes 4/9
+    of the multiplications.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3)
+        doubled = torch.eye(4, 3) + torch.eye(4, 3).roll(1, dims=0)
+        # Turned round, as a transposed convolution does not turn its kernel. Not kept: it follows from nothing trained.
+        self.register_buffer("spread", torch.kron(doubled, doubled).flip(0).T.contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        kernel = self.weight.transpose(0, 1).flatten(2) @ cast(Tensor, self.spread)
+        return conv_transpose2d(x, kernel.unflatten(2, (4, 4)), self.bias, stride=2, padding=1)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
@@ -70,16 +91,16 @@ class Decoder(nn.Module):
         channels = widths(image_shape, width, max_width)
         size = (channels[0], BASE_SIZE, BASE_SIZE)
         stem = [nn.Linear(latent, math.prod(size)), nn.Unflatten(1, size), PixelNorm(), nn.SiLU()]
-        self.stages = nn.ModuleList([nn.Sequential(*stem, *self._convolve(channels[0], channels[0]))])
+        self.stages = nn.ModuleList([nn.Sequential(*stem, *self._normed(_convolution(channels[0], channels[0])))])
         for inputs, outputs in pairwise(channels):
-            self.stages.append(nn.Sequential(nn.Upsample(scale_factor=2), *self._convolve(inputs, outputs)))
+            self.stages.append(nn.Sequential(*self._normed(UpConvolution(inputs, outputs))))
         self.to_image = _convolution(channels[-1], image_shape[0])
         self.shapes = [(width, BASE_SIZE << level, BASE_SIZE << level) for level, width in enumerate(channels)]
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
-    def _convolve(inputs: int, outputs: int) -> list[nn.Module]:
-        return [_convolution(inputs, outputs), PixelNorm(), nn.SiLU()]
+    def _normed(convolution: nn.Conv2d) -> list[nn.Module]:
+        return [convolution, PixelNorm(), nn.SiLU()]
 
     def forward(self, latent: Tensor) -> Tensor:
         """Latents (N, latent) to images (N, C, H, W) in (-1, 1)."""

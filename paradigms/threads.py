@@ -19,7 +19,7 @@ from datamodules.base import ImageDataModule
 ALL = torch.get_num_threads()
 """What PyTorch takes by itself: every core, or OMP_NUM_THREADS. Read before any training sets another number."""
 SECONDS = 1.5
-"""After which the trial of a number of threads ends."""
+"""How long a number of threads is timed, after a first step that takes longer."""
 
 
 class TrialOverError(Exception):
@@ -36,12 +36,12 @@ class Stopwatch(DummyLogger):
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Note the images seen so far."""
         self.marks.append((time.perf_counter(), metrics["images_seen"]))
-        if self.marks[-1][0] - self.marks[0][0] > SECONDS:
+        if self.marks[-1][0] - self.marks[1][0] > SECONDS:
             raise TrialOverError
 
     @property
     def images_per_second(self) -> float:
-        """Without the first step, which takes longer, if there was time for another."""
+        """Without the first step, if the training has another."""
         (since, before), (now, images) = self.marks[len(self.marks) > 2], self.marks[-1]
         return (images - before) / (now - since)
 

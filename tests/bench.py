@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
 
 from datamodules.base import ImageDataModule
 from datamodules.budget import STEPS_AT_ONCE, Batch, steps_of
@@ -120,6 +121,20 @@ def lightning_seconds(config: DictConfig, paradigm: Paradigm, data: ImageDataMod
     return clock.seconds
 
 
+def one_pass(gan: GAN, real: Tensor) -> float:
+    """Seconds of a pass of the discriminator over real and one over fake images to those of one pass over both."""
+    fake = gan.fake(len(real)).detach()
+
+    def seconds(*passes: Tensor) -> float:
+        since = time.perf_counter()
+        for _ in range(STEPS):
+            for images in passes:
+                gan.discriminator(images, batches=len(images) // len(real)).sum().backward()
+        return time.perf_counter() - since
+
+    return statistics.median(seconds(real, fake) / seconds(torch.cat([real, fake])) for _ in range(ROUNDS))
+
+
 def measures() -> None:
     """Print the ratios of the measures as they come."""
     for name in ("bench_injection", "bench_density", "bench_organization", "bench_disentanglement"):
@@ -162,6 +177,9 @@ def training() -> None:
                 f"{min(ratios):.3f} to {max(ratios):.3f}), {speed:.0f} images/s; "
                 f"data/training {data_speed / speed:.0f} (target 20)"
             )
+            if isinstance(paradigm, GAN):
+                real = batches[0]["image"][: paradigm.update_images]
+                lines.append(f"{name:<10} the discriminator's two passes/one {one_pass(paradigm, real):.2f}")
     print("\n".join([f"precision {config.precision}, {torch.get_num_threads()} threads, batches of 16", *lines]))
 
 

@@ -23,7 +23,7 @@ from analysis.results import (
 
 CANDIDATES = {
     "gan": {"z": "prior"} | {f"stage.{i}": "activation" for i in range(4)},
-    "vae": {"mu": "code"} | {f"stage.{i}": "activation" for i in range(4)},
+    "vae": {"z": "prior", "mu": "code"} | {f"stage.{i}": "activation" for i in range(4)},
     "diffusion": {"x_T": "noise", "condition": "condition"}
     | {f"down.{i}": "activation" for i in range(4)}
     | {name: "activation" for name in ("down.3.attn.0", "h.attn.0", "up.0.attn.0", "up.0.attn.1")}
@@ -32,7 +32,7 @@ CANDIDATES = {
     | {f"up.{i}": "activation" for i in range(4)},
 }
 ESTIMATORS = {
-    "density": ("realism_median", "realism_5%", "precision"),
+    "density": ("in_distribution", "relative", "realism_5%"),
     "smoothness": ("continuity", "uniformity", "straightness"),
     "organization": ("rsa", "cka", "mutual_knn", "betweenness"),
     "relevance": ("S_T",),
@@ -98,7 +98,7 @@ def tidy_rows(cell: str, paradigm: str, bottleneck: int, seed: int, rng: np.rand
                     score, status = float("nan"), "n/a"
                     reason = "the model's own samples are no more realistic than cross-fades: train it for longer"
                 low, high = np.clip([score - spread, score + spread], 0, 1)
-                null, ceiling = (0.69, 1.4) if estimator == "realism_median" else (0.0, 0.9)
+                null, ceiling = (0.69, 1.4) if estimator == "in_distribution" else (0.0, 0.9)
                 value = null + score * (ceiling - null) - (0.25 if estimator == "S_1" else 0)
                 shared = paradigm == "diffusion" and kind not in {"noise", "condition"}
                 protocol = {True: "shared", False: "independent"}[shared] if name == "relevance" else ""
@@ -180,9 +180,12 @@ def write_cell(folder: Path, paradigm: str, bottleneck: int = 64, seed: int = 0,
         "metric": {name: "accuracy" if name == "shape" else "R2" for name in accuracy},
         "kind": {"shape": "categorical", "hue": "circular"} | dict.fromkeys(("x", "y", "scale"), "continuous"),
     }
-    realism = {"real": 1.68, "best": 0.85, "cross_fade": 0.74}
+    in_distribution = {"real": 0.94, "cross_fades": 0.29, "samples": 0.6}
+    in_distribution["reconstructions"] = 0.95 if paradigm == "vae" else None
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "measurement.json").write_text(json.dumps({"phi": phi, "n": 192, "seconds": 95.0, "realism": realism}))
+    (folder / "measurement.json").write_text(
+        json.dumps({"phi": phi, "n": 192, "seconds": 95.0, "in_distribution": in_distribution})
+    )
 
     factors = random_factors(images, rng)
     save(draw(factors, blur), THUMBNAIL_COLUMNS, figures / "thumbnails.png")

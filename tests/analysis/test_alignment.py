@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted import Ghosts, Planted
+from generators import Ghosts, Planted
 from world import PLACES, SIZE, render
 
 from analysis.align import inputs_of, place, places_of, refusal, returned
@@ -180,9 +180,9 @@ def test_models_that_hold_the_same_are_aligned_and_others_are_not():
     own = {p.candidate: p for p in places_of(Encoder(), inputs, "encoder", 0)}
     scrambled = place("hash", 0, "z", "prior", torch.frac(1e4 * PLACES[:150].sin()))
     truth = place("data", 0, "factors", "data", PLACES[:150])
-    found = scores(align([own["z"], truth], 0))
+    found = scores(align([own["mu"], truth], 0))
     assert found["mutual_10nn"].score > 0.95
-    assert all(row.score < 0.2 for row in scores(align([own["z"], scrambled], 0)).values())
+    assert all(row.score < 0.2 for row in scores(align([own["mu"], scrambled], 0)).values())
 
 
 def test_what_does_not_come_back_counts():

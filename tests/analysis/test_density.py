@@ -226,9 +226,10 @@ def test_real_images_are_as_real_as_can_be():
     assert (support.realism(REAL)[support.trusted] == 100).all()
 
 
-def test_realism_is_one_on_the_border_and_above_it_inside_a_trusted_ball():
+def test_realism_and_depth_are_one_on_the_border_and_above_it_inside():
     line = RealImages(np.arange(40.0)[:, None], k=1)
-    assert line.realism(np.array([[-1.0], [-0.5], [-2.0]])).tolist() == [1, 2, 0.5]
+    for measured in (line.realism, line.depth):
+        assert measured(np.array([[-1.0], [-0.5], [-2.0]])).tolist() == [1, 2, 0.5]
 
 
 def test_copies_have_no_ball_and_are_not_trusted():

@@ -4,7 +4,8 @@ import matplotlib.image
 import pandas as pd
 import pytest
 import torch
-from planted import PLANTED, Relay
+from generators import Relay
+from planted import PLANTED
 from world import phi
 
 from analysis.dissect import Extent, dissect

@@ -2,9 +2,9 @@ import pathlib
 
 import pytest
 import torch
+from generators import Chain, Planted, TwoParts
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from planted import Chain, Planted, TwoParts
 
 from analysis.injection import (
     LAYER_SETS,

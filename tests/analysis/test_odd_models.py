@@ -1,11 +1,12 @@
 """Models that meet the contract and are unlike those that were trained here."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from planted import Chain, Planted
+from generators import Chain, Planted
 from world import PLACES, phi, render
 
 from analysis import Extent, measure_model, split_model, verdicts
@@ -42,10 +43,12 @@ class Maps(Noisy):
         return Generation(made.images, dict(made.values) | ({"map": held} if "map" in record else {}))
 
 
+TINTED = render(PLACES, PLACES.mean(1, keepdim=True))
+"""Real images of those that chains make."""
+
+
 def test_the_channels_of_a_map_inside_a_model_with_noise_are_no_sampling_steps():
-    rows = measure_model(
-        Maps(), render(PLACES), phi, factors=PLACES, n=32, candidates=["map"], properties=["organization"]
-    )
+    rows = measure_model(Maps(), TINTED, phi, factors=PLACES, n=32, candidates=["map"], properties=["organization"])
     assert set(rows.timestep) == {-1}
     assert {"flat", "pooled"} <= set(rows["view"])
 
@@ -79,7 +82,7 @@ def test_a_number_per_timestep_has_no_parts_either():
 
 def test_a_vector_inside_a_model_with_noise_has_no_sampling_steps():
     rows = measure_model(
-        Noisy(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
+        Noisy(), TINTED, phi, factors=PLACES, n=32, candidates=["stage.0"], properties=["organization"]
     )
     assert set(rows.timestep) == {-1}
     assert rows.query("headline").status.tolist() == ["ok"]
@@ -122,7 +125,7 @@ class Quantised(Chain):
 def test_classes_inside_a_model_have_neither_neighbourhood_nor_paths():
     rows, verdict = measured(Quantised(), candidates=["stage.0"])
     assert verdict["stage.0"][["density", "smoothness"]].tolist() == ["n/a", "n/a"]
-    assert set(rows.query("estimator == 'realism_median'").reason) == {CLASSES}
+    assert set(rows.query("estimator == 'in_distribution'").reason) == {CLASSES}
     assert verdict["stage.0", "relevance"] == "V"
     assert rows.query("estimator == 'S_T' and headline").reason.tolist() == ["carries: S_1 1.00, no controls"]
     # Equal or not tells less than the levels do.
@@ -207,8 +210,8 @@ class Precise(Planted):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_draws_among_codes_are_of_the_codes_type(dtype):
-    rows = measure_model(Precise(dtype), render(PLACES), phi, n=64, candidates=["z"], properties=["density"])
-    assert rows.query("estimator == 'realism_among_codes'").value.notna().all()
+    rows = measure_model(Precise(dtype), render(PLACES), phi, n=64, candidates=["mu"])
+    assert rows.query("headline").value.notna().all()
 
 
 class Broken(Planted):
@@ -260,7 +263,7 @@ class Small(Chain):
 
 def test_whether_a_value_varies_does_not_depend_on_its_units():
     rows = measure_model(
-        Small(), render(PLACES), phi, factors=PLACES, n=64, candidates=["stage.0"], properties=["organization"]
+        Small(), TINTED, phi, factors=PLACES, n=64, candidates=["stage.0"], properties=["organization"]
     )
     assert rows.query("headline").verdict.tolist() == ["V"]
 
@@ -270,7 +273,8 @@ def test_the_twins_values_are_compared_step_by_step():
     values = torch.randn(24, 3, 5, 2, generator=torch.Generator().manual_seed(0))
     candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
     subject.steps = {"h": 3}
-    trials = Trials(subject, candidate, values, values, None, None)
+    population = replace(subject.populations["stage.0"], candidate=candidate, place="h")
+    trials = Trials(subject, population, values, subject.images[:24], values, None, None)
     assert trials.has_steps
     np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
     np.testing.assert_allclose(trials.twin_gram, trials.gram)

@@ -43,7 +43,7 @@ def test_verdicts_are_the_headline_rows(demo_study: Path) -> None:
     table = verdicts(rows)
     assert tuple(table.columns) == VERDICT_COLUMNS
     assert list(table.columns[:7]) == ["paradigm", "candidate", "property", "score", "ci_low", "ci_high", "verdict"]
-    assert len(table) == (5 + 5 + 23) * len(PROPERTIES)
+    assert len(table) == (5 + 6 + 23) * len(PROPERTIES)
     assert not table.duplicated(["cell", "candidate", "property"]).any()
 
 

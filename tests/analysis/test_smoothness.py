@@ -55,6 +55,17 @@ def test_two_jumps_in_a_row_are_no_slope():
     assert path_shape(steps)["continuity"] == pytest.approx(0)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_walk_that_is_fastest_at_an_end_is_as_continuous_as_elsewhere(reverse):
+    speeds = np.ones(16)
+    speeds[-2:] = 2, 3
+    at = np.concatenate([[0], speeds[:: -1 if reverse else 1].cumsum()])
+    assert path_shape(at[None, :, None])["continuity"] == pytest.approx(np.log2(5 / 3))
+    speeds[-2] = 0
+    at = np.concatenate([[0], speeds[:: -1 if reverse else 1].cumsum()])
+    assert path_shape(at[None, :, None])["continuity"] == pytest.approx(0)
+
+
 def test_unrelated_images_are_uniform_but_not_continuous():
     shape = path_shape(unrelated())
     assert shape["continuity"].mean() == pytest.approx(0, abs=0.1)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from planted import PLANTED, Chain, Constant, Hash, Planted, Relay, TwoParts
+from generators import Chain, Constant, Hash, Planted, Relay, TwoParts
+from planted import PLANTED
 from world import PLACES, phi, render
 
 from analysis.calibration import max_statistic

@@ -28,8 +28,8 @@ def phi(images):
     for axis in (1, 2):
         share = (light / mass).sum(3 - axis)
         mean = (share * pixels).sum(1, keepdim=True)
-        spread = (share * (pixels - mean) ** 2).sum(1).sqrt()
-        features += [mean[:, 0], 3 * spread]
+        # Not its root, which would leap where a second blob begins to show.
+        features += [mean[:, 0], 9 * (share * (pixels - mean) ** 2).sum(1)]
     channels = ((images + 1) / 2 + 1e-6).sum((2, 3))
     features.append(0.5 * channels[:, -1] / channels.sum(1))
     return torch.stack(features, dim=1)

@@ -4,9 +4,11 @@ import pytest
 import torch
 from fixed import Fixed
 from lightning.pytorch import Trainer
+from torch.nn.functional import conv2d, interpolate
 
 from datamodules.errors import InputError
 from paradigms.contract import Kind, Path
+from paradigms.convnets import UpConvolution
 from paradigms.gan import DRAWS, GAN, Discriminator, Generator
 
 NETWORK = {"image_shape": (3, 16, 16), "bottleneck": 5, "width": 16, "max_width": 32}
@@ -58,9 +60,9 @@ def test_every_part_of_a_batch_meets_networks_that_the_part_before_has_updated(m
     fit(gan, torch.rand(1, 3, 16, 16).repeat(8, 1, 1, 1), precision, steps=2)
     assert len(fakes) == 4
     assert not torch.equal(fakes[2], fakes[3])
-    # Of each part three: the fake and the real images before the discriminator's update, the fake ones after it.
-    (of_fake, _of_real, of_same_fake) = scores[-3:]
-    assert not torch.equal(of_fake, of_same_fake)
+    # Of each part two: the real and the fake images before the discriminator's update, the fake ones after it.
+    of_both, of_same_fake = scores[-2:]
+    assert not torch.equal(of_both[4:], of_same_fake)
 
 
 def test_the_penalty_pulls_the_gradient_on_real_images_towards_0():
@@ -80,6 +82,21 @@ def test_the_discriminator_sees_a_collapse():
     among_copies = discriminator(image.repeat(4, 1, 1, 1))[0]
     among_others = discriminator(torch.cat([image, torch.rand(3, 3, 16, 16)]))[0]
     assert not torch.isclose(among_copies, among_others, rtol=1e-4)
+
+
+def test_a_pass_over_two_batches_scores_each_as_a_pass_of_its_own():
+    discriminator = build().discriminator
+    batches = torch.rand(4, 3, 16, 16), 0.1 * torch.rand(4, 3, 16, 16)
+    alone = torch.cat([discriminator(batch) for batch in batches])
+    torch.testing.assert_close(discriminator(torch.cat(batches), batches=2), alone)
+    assert not torch.allclose(discriminator(torch.cat(batches)), alone)
+
+
+def test_an_up_convolution_is_upsampling_and_a_convolution():
+    torch.manual_seed(0)
+    layer, x = UpConvolution(5, 7), torch.randn(2, 5, 4, 4)
+    both = conv2d(interpolate(x, scale_factor=2), layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(x), both)
 
 
 @pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 64, 64)])

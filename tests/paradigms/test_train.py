@@ -5,37 +5,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_training import PARADIGMS, configured
 
 from datamodules import progress
 from datamodules.errors import InputError
-from paradigms import callbacks, threads
+from paradigms import callbacks
 from paradigms.base import Paradigm, TrainingDivergedError
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
 from paradigms.train import train
 from paradigms.vae import VAE
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
-
-
-def configured(tmp_path, paradigm, *overrides):
-    tiny = ["preset=smoke", f"data_dir={tmp_path / 'data'}", "wandb.mode=disabled", "threads=1"]
-    tiny += [] if "data=image_folder" in overrides else ["data.num_images=200"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", [f"paradigm={paradigm}", *tiny, *overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.paradigm_name, config.data_name, config.run = paradigm, "shapes", "run"
-        del config.hydra
-    return config
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
@@ -265,47 +250,6 @@ def test_who_draws_is_told_how_far_it_is(tmp_path, monkeypatch, capsys):
     assert [stage.done for stage in told if stage.lasting] == [64, 128]
     printed = capsys.readouterr()
     assert "\r" not in printed.out + printed.err
-
-
-@pytest.fixture
-def timed(monkeypatch):
-    """Two threads, of which the one in the list is the faster."""
-    fastest = [2]
-    monkeypatch.setattr(threads, "ALL", 2)
-    monkeypatch.setattr(threads, "_images_per_second", lambda config, data, count: 91 + 47 * (count == fastest[0]))
-    yield fastest
-    torch.set_num_threads(1)
-
-
-def test_the_threads_that_were_chosen_are_kept_and_a_resumed_run_takes_them(tmp_path, monkeypatch, capsys, timed):
-    config = configured(tmp_path, "vae", "threads=null", "accelerator=cpu")
-    train(config, tmp_path / "whole")
-    assert "2 threads: 138 images/s, 1 thread: 91: training with 2\n" in capsys.readouterr().out
-    with monkeypatch.context() as patch:
-        patch.setattr(Paradigm, "logs", lambda self, step: kill() if step == 3 else step % 10 == 0)
-        with pytest.raises(RuntimeError, match="killed"):
-            train(config, tmp_path / "cut")
-    timed[0] = 1
-    torch.set_num_threads(1)
-    train(config, tmp_path / "cut")
-    for name in ("whole", "cut"):
-        assert OmegaConf.load(tmp_path / name / "config.yaml").threads == 2
-        assert json.loads((tmp_path / name / "manifest.json").read_text())["threads"] == 2
-    whole, cut = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-
-
-@pytest.mark.parametrize("paradigm", PARADIGMS)
-def test_timing_changes_no_number(tmp_path, monkeypatch, paradigm):
-    def timing(config, data):
-        assert threads._images_per_second(config, data, 1) > 0
-        return 1
-
-    train(configured(tmp_path, paradigm), tmp_path / "untimed")
-    monkeypatch.setattr("paradigms.train.fastest_threads", timing)
-    train(configured(tmp_path, paradigm, "threads=null", "accelerator=cpu"), tmp_path / "timed")
-    untimed, timed = (load_file(tmp_path / name / "weights.safetensors") for name in ("untimed", "timed"))
-    assert all(torch.equal(untimed[name], timed[name]) for name in untimed)
 
 
 def test_an_interrupted_training_says_so(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """What is particular to the VAE."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from fixed import Fixed
@@ -22,6 +25,20 @@ def build(**changes):
 
 def losses_of(vae, images):
     return vae.losses({"image": images, "factors": torch.zeros(len(images), 0), "caption": []})
+
+
+def fit(vae, images, steps):
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = Fixed(images, steps)
+    data.splits = {"train": SimpleNamespace(pixels=((images + 1) * 127.5).round().byte())}
+    trainer.fit(vae, datamodule=data)
 
 
 def pictures(n=8):
@@ -68,6 +85,41 @@ def test_a_vae_draws_its_code():
     assert not torch.equal(first["squared_error"], second["squared_error"])
 
 
+def test_standardizing_the_code_changes_no_image_and_gives_the_least_kl_divergence_of_any_shift_and_scale():
+    network, images = build().network, pictures()
+    with torch.no_grad():
+        network.to_code.weight[:5].mul_(torch.tensor([[0.1], [1], [3], [10], [30]]))
+        network.to_code.bias.add_(torch.tensor([0.0, 3, -1, 0, 2, 0, -1, -2, -3, -4]))
+        mean, log_variance = network.encode(images)
+        noise = torch.randn_like(mean)
+        decoded = network.decoder(mean + (0.5 * log_variance).exp() * noise)
+        network.standardize(images)
+        standard, its_log_variance = network.encode(images)
+        again = network.decoder(standard + (0.5 * its_log_variance).exp() * noise)
+    torch.testing.assert_close(again, decoded, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(standard.mean(dim=0), torch.zeros(5), rtol=0, atol=1e-4)
+    torch.testing.assert_close((standard.square() + its_log_variance.exp()).mean(dim=0), torch.ones(5))
+    variance = mean.var(dim=0, unbiased=False) + log_variance.exp().mean(dim=0)
+    least = 0.5 * (variance.log() - log_variance).sum(dim=1).mean()
+    torch.testing.assert_close(ours(standard, its_log_variance).mean(), least, rtol=1e-4, atol=1e-4)
+    assert least < ours(mean, log_variance).mean()
+    for scale, shift in ((0.9, 0.0), (1.1, 0.0), (1.0, 0.1), (1.0, -0.1)):
+        moved = ours(scale * standard + shift, its_log_variance + 2 * math.log(scale)).mean()
+        assert moved > least
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_a_finished_vae_has_codes_of_variance_1(beta):
+    vae, images = build(beta=beta), pictures()
+    for module in (vae.network, vae.model):
+        module.to_code.weight.data.mul_(10)
+    fit(vae, images, 2)
+    with torch.no_grad():
+        mean, log_variance = vae.model.encode(images)
+    moments = (mean.square() + log_variance.exp()).mean(dim=0)
+    assert torch.allclose(moments, torch.ones(5), rtol=0, atol=0.05) == (beta > 0)
+
+
 def test_training_brings_reconstructions_closer():
     vae, images = build(), pictures()
     vae.model.load_state_dict(vae.network.state_dict())
@@ -76,22 +128,14 @@ def test_training_brings_reconstructions_closer():
         return (vae.model.generate(vae.model.invert(images)).images - images).square().mean()
 
     before = error()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(vae, datamodule=Fixed(images, 30))
+    fit(vae, images, 30)
     assert error() < 0.9 * before
 
 
 def test_the_encoder_is_deterministic_and_the_model_invertible():
     model = build().model
     assert isinstance(model, Invertible)
-    assert torch.equal(model.invert(pictures())["mu"], model.invert(pictures())["mu"])
+    assert torch.equal(model.invert(pictures())["z"], model.invert(pictures())["z"])
 
 
 @pytest.mark.parametrize(
