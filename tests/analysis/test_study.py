@@ -67,20 +67,24 @@ def test_output_that_is_no_terminal_has_plain_lines(study):
 
 def test_a_cell_that_fails_leaves_the_others_and_the_report(study, tmp_path):
     directory, _found = study
-    copy = tmp_path / "demo"
-    shutil.copytree(directory / "runs" / "demo" / "cells", copy / "cells")
-    grid = ("hydra.sweeper.params.paradigm=vae", "bottleneck=0,16", f"dir={copy}")
-    found = run(directory, "analysis.study", "study=demo", *grid, *TINY)
+    (done,) = (directory / "runs" / "demo" / "cells").iterdir()
+    shutil.copytree(done, tmp_path / "cells" / "vae-0.001")
+    grid = (
+        "paradigm=vae",
+        "paradigm.learning_rate=1e30,0.001",
+        "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
+    )
+    found = run(directory, "analysis.study", "study=demo", *grid, f"dir={tmp_path}", *TINY)
     assert found.returncode == 2, found.stderr[-2000:]
-    assert found.stderr.splitlines()[-1].startswith("error: vae-shapes-b0-s0: bottleneck=0: give at least 1")
+    assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", found.stderr.splitlines()[-1])
     assert "Traceback" not in found.stderr
-    assert re.search(r"^vae-shapes-b0-s0:  failed: bottleneck=0", found.stdout, re.MULTILINE)
-    assert re.search(r"^vae-shapes-b16-s0: done in", found.stdout, re.MULTILINE)
-    assert (copy / "report" / "index.html").exists()
+    assert re.search(r"^vae-1e\+30: failed: training diverged", found.stdout, re.MULTILINE)
+    assert re.search(r"^vae-0.001: done in", found.stdout, re.MULTILINE)
+    assert (tmp_path / "report" / "index.html").exists()
 
 
 def test_cells_that_would_share_a_directory_are_refused(tmp_path):
-    found = run(tmp_path, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae,vae", *TINY)
+    found = run(tmp_path, "analysis.study", "study=demo", "paradigm=vae", "measure.n=24,26", *TINY)
     assert found.returncode == 2
     assert "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0" in found.stderr.splitlines()[-1]
 
