@@ -20,6 +20,7 @@ from analysis.results import COLUMNS
 from analysis.space import Space
 from analysis.split import carried_alone, model_rows, role_rows
 from analysis.subject import Factors, Phi
+from datamodules import progress
 from datamodules.base import Role
 from paradigms.contract import GenerativeModel, Kind
 
@@ -122,6 +123,7 @@ def dissect(
     outcomes: dict[str, list[Outcome]] = {space.name: [] for space in spaces}
     pixels = 0
     for key, pairs, plan in plans:
+        progress.stage("injecting", len(result.pictures), len(plans), "kinds of pairs")
         images: list[Tensor] = []
         found = list(_observe(model, pairs, plan, spaces, seed, extent, images))
         if extent.sets and key == ALL:

@@ -25,6 +25,7 @@ from analysis.reference import Reference
 from analysis.results import COLUMNS, PROPERTIES, blank_row, injected
 from analysis.subject import Factors, Phi, Subject
 from analysis.trials import Trials
+from datamodules import progress
 from paradigms.contract import GenerativeModel, LatentCandidate
 
 Array = NDArray[np.float64]
@@ -104,6 +105,7 @@ class Examiner:
                     images.append(recorded.images)
                     read.append([] if readout is None else readout.read(features[0]))
                 for population in recorded.populations:
+                    progress.stage("measuring", len(self.result.scores), len(names))
                     place, name = population.place, population.name
                     values = (recorded.values[place], recorded.images, recorded.twins.get(place))
                     trials = Trials(self.subject, population, *values, injected.get(name), controls.get(name))

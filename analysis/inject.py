@@ -61,8 +61,8 @@ def checked(config: DictConfig, real: RealData) -> Extent:
     """How much to inject, after all has been made ready that needs no trained model.
 
     Raises:
-        InputError: A setting of ``injection`` is out of range, there are too few images to read factors in, or a feature
-            space cannot be had.
+        InputError: A setting of ``injection`` is out of range, there are too few images to read factors in, or a
+            feature space cannot be had.
     """
     extent = checked_extent(config.injection)
     _ = real.factors, real.phis

@@ -134,13 +134,13 @@ def labeller(data: ImageDataModule | None, cache: Path, seed: int = 0, steps: in
 
 
 def _train(net: ConvFeatures, data: ImageDataModule, seed: int, steps: int) -> None:
-    """Train a labeller in place; the same on each CPU with the same number of threads."""
+    """Train a labeller in place."""
     parts = [data.splits[name] for name in ("train", "val")]
     pixels, values = torch.cat([part.pixels for part in parts]), torch.cat([part.values for part in parts])
     kept = len(pixels) - min(HELD_OUT, max(1, len(pixels) // 5))
     usual = encode(values[:kept], data.factors).mean(0)
     both = nn.Sequential(net, Heads(128, data.condition_width))
-    averaged = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
+    average = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
     optimizer = torch.optim.AdamW(both.parameters(), lr=RATE, fused=True)
     warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, 1.0, WARM_UP)
     generator = torch.Generator().manual_seed(seed)
@@ -153,16 +153,18 @@ def _train(net: ConvFeatures, data: ImageDataModule, seed: int, steps: int) -> N
             loss.backward()
             optimizer.step()
             warm_up.step()
-            averaged.update_parameters(both)
+            average.update_parameters(both)
             if (step + 1) % EVERY and step + 1 < steps:
                 continue
             with torch.no_grad():
-                read = torch.cat([averaged(to_float(piece)) for piece in pixels[kept:].split(512)])
+                read = torch.cat([average(to_float(piece)) for piece in pixels[kept:].split(512)])
             skill = _skill(read, usual, values[kept:], data.factors)
             bar.set_postfix(skill=f"{skill:.3f}")
             if skill > best + RISE:
                 best, since = skill, step
-                weights = {name: value.clone() for name, value in averaged.module[0].state_dict().items()}
+                weights = {
+                    name: value.clone() for name, value in average.module.get_submodule("0").state_dict().items()
+                }
             elif step - since >= PATIENCE:
                 break
     net.load_state_dict(weights)
@@ -185,7 +187,7 @@ def _parts(columns: Tensor, factors: Sequence[Factor]) -> Iterator[tuple[Factor,
 
 
 def _errors(read: Tensor, values: Tensor, factors: Sequence[Factor]) -> Tensor:
-    """Errors (N, K) of readings (N, sum of widths): whether the class is another, or the squared error of the encoding."""
+    """Errors (N, K) of readings (N, sum of widths): whether the class is another, or the encoding's squared error."""
     errors = [
         (part.argmax(1) != values[:, k]).double()
         if factor.kind is FactorKind.CATEGORICAL

@@ -20,7 +20,7 @@ from analysis.trained import load, real_data
 from datamodules.base import to_float
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import write_whole
-from paradigms.contract import GenerativeModel, Invertible, Kind
+from paradigms.contract import GenerativeModel, Invertible
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
@@ -48,22 +48,19 @@ def distorted(images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def of_model(model: GenerativeModel, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """A model's draws, as many as ``images``, and where an encoder finds their codes, what lies at and between those."""
-    n = len(images)
-    inputs = {"draws": model.draw(n, generator)}
-    for name in (name for name, candidate in model.candidates.items() if candidate.kind is Kind.CODE):
-        if isinstance(model, Invertible):
-            codes = model.invert(images)[name]
-            nearest = torch.cdist(codes, codes).fill_diagonal_(torch.inf).argmin(1)
-            spread = torch.linalg.cholesky(codes.T.cov() + 1e-6 * torch.eye(codes.shape[1]))
-            inputs |= {
-                "reconstructions": {name: codes},
-                "midpoints of nearest codes": {name: (codes + codes[nearest]) / 2},
-                "midpoints of any two codes": {name: (codes + codes.roll(1, 0)) / 2},
-                "a Gaussian through codes": {
-                    name: codes.mean(0) + torch.randn(codes.shape, generator=generator) @ spread.T
-                },
-            }
+    """A model's draws, as many as ``images``, and where an encoder finds their codes, what lies at and between them."""
+    inputs = {"draws": model.draw(len(images), generator)}
+    found = model.invert(images) if isinstance(model, Invertible) else {}
+    for name, codes in found.items():
+        nearest = torch.cdist(codes, codes).fill_diagonal_(torch.inf).argmin(1)
+        spread = torch.linalg.cholesky(codes.T.cov() + 1e-6 * torch.eye(codes.shape[1]))
+        gaussian = codes.mean(0) + torch.randn(codes.shape, generator=generator) @ spread.T
+        inputs |= {
+            "reconstructions": found,
+            "midpoints of nearest codes": {**found, name: (codes + codes[nearest]) / 2},
+            "midpoints of any two codes": {**found, name: (codes + codes.roll(1, 0)) / 2},
+            "a Gaussian through codes": {**found, name: gaussian},
+        }
     return {what: generate_all(model, given, what) for what, given in inputs.items()}
 
 
@@ -138,7 +135,7 @@ def app(config: DictConfig) -> None:
     table = separation(known.phis, real, pictures)
     told = (
         f"{config.n} pictures of each kind against {config.reference} real test images, seed {config.seed}: the share "
-        f"inside a real image's ball / the share whose realism is above the {SURE:.0%} quantile of held-out real images."
+        f"inside a real image's ball / the share whose realism is above the {SURE:.0%} quantile of other real images."
     )
     section = markdown(config.data_name, told, table)
     put(section, Path(config.table))

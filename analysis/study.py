@@ -1,101 +1,115 @@
 """Train and measure a grid of cells, then build the report: ``python -m analysis.study study=demo``."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.utils import get_method
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from analysis import inject as injecting
 from analysis import measure as measuring
 from analysis.inject import inject, is_injected
+from analysis.lines import Lines
 from analysis.measure import is_measured, measure
 from analysis.report import show
+from analysis.side_by_side import cells_at_once, run_cells
 from analysis.trained import real_data
-from datamodules.errors import reports_errors
+from datamodules import progress
+from datamodules.errors import InputError, reports_errors
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
 class Sweep(Callback):
-    """Notes whose grid Hydra runs, since the cells may run in other processes.
+    """Notes which grid Hydra goes through.
 
     Attributes:
         study: Directory of the study; ``None`` until it begins.
+        cells: Configs by directory, of the cells that Hydra has composed and we are to run.
     """
 
     study: ClassVar[Path | None] = None
+    cells: ClassVar[dict[Path, DictConfig]] = {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before the first cell."""
-        refuse(config)
         Sweep.study = Path(config.dir)
 
 
-def cells(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
-    """Configuration and directory of every cell of the grid that Hydra is about to run."""
-    loader = GlobalHydra.instance().config_loader()
-    given = [f"{name}={value}" for name, value in config.hydra.sweeper.params.items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*given, *config.hydra.overrides.task])
-    (grid,) = BasicSweeper.split_arguments(parsed, None)
-    for overrides in grid:
-        cell = loader.load_sweep_config(config, overrides)
-        # What the choices of a cell are called is asked of Hydra, as in a job.
-        HydraConfig.instance().set_config(cell)
-        yield cell, Path(cell.dir) / cell.hydra.sweep.subdir
+def refuse(cells: Mapping[Path, DictConfig]) -> None:
+    """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
 
-
-# Around the whole, since Hydra makes a warning of an exception that leaves a callback.
-@reports_errors
-def refuse(config: DictConfig) -> None:
-    """Refuse before the first cell is trained whatever the training or the measuring of any would refuse.
+    Args:
+        cells: Configs by directory.
 
     Raises:
         InputError: Names the first.
     """
-    ready = []
-    for cell, folder in cells(config):
-        kept, _data = get_method(cell.prepare)(cell, folder)
-        ready.append((cell, folder, kept.data))
-    # A labeller may have to be trained now: not before it is known that all cells can be.
-    for cell, folder, data in ready:
-        if cell.measure.n and not is_measured(cell, folder):
-            measuring.checked(cell, real_data(cell, data))
-        if cell.inject and not is_injected(cell, folder):
-            injecting.checked(cell, real_data(cell, data))
+    kept = {cell: get_method(config.prepare)(config, cell) for cell, config in cells.items()}
+    # Only now that all can be trained, since a labeller may have to be trained for it.
+    for cell, config in cells.items():
+        real = real_data(config, kept[cell].data)
+        if config.measure.n and not is_measured(config, cell):
+            measuring.checked(config, real)
+        if config.inject and not is_injected(config, cell):
+            injecting.checked(config, real)
 
 
-@hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
-def app(config: DictConfig) -> None:
+def run(config: DictConfig, cell: Path) -> None:
     """Train, measure and, where it is asked for, inject one cell, unless that is done."""
-    cell = Path(config.dir) / HydraConfig.get().sweep.subdir
     get_method(config.train)(config, cell)
     if config.measure.n and is_measured(config, cell):
         print(f"{cell}: already measured")
     elif config.measure.n:
+        progress.stage("measuring")
         measure(config, cell)
     if config.inject and is_injected(config, cell):
         print(f"{cell}: already injected")
     elif config.inject:
+        progress.stage("injecting")
         inject(config, cell)
+
+
+@hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
+def app(config: DictConfig) -> None:
+    """Put down one cell to be run with the others, or run it where a launcher of Hydra's has brought it."""
+    cell = Path(config.dir) / HydraConfig.get().sweep.subdir
+    if HydraConfig.get().runtime.choices["hydra/launcher"] != "side_by_side":
+        lines = Lines([cell.name], sys.stdout, live=False)
+        lines.begin(cell.name)
+        progress.listener = lambda stage: lines.stage(cell.name, stage)
+        refuse({cell: config})
+        return run(config, cell)
+    if cell in Sweep.cells:
+        raise InputError(f"two cells of the grid would be {cell}: name in hydra.sweep.subdir what they differ in")
+    # What the cell is called, and others of Hydra's names, are known in this process alone.
+    OmegaConf.resolve(config)
+    Sweep.cells[cell] = config
+    return None
 
 
 @reports_errors
 def main() -> None:
     """Console script."""
+    failures = {}
     try:
         app()
+        refuse(Sweep.cells)
+        lines = Lines([cell.name for cell in Sweep.cells], sys.stdout, live=sys.stdout.isatty())
+        failures = run_cells(run, Sweep.cells, cells_at_once(Sweep.cells), lines)
     finally:
-        # Also when a cell failed: Hydra has run the others.
+        # Also when a cell failed: the others have been run.
         if Sweep.study and any(Sweep.study.glob("cells/*/*.parquet")):
             show(Sweep.study)
+    for name, failure in failures.items():
+        print(f"{failure.trace}error: {name}: {failure.line}", file=sys.stderr)
+    if failures:
+        sys.exit(1 if any(failure.trace for failure in failures.values()) else 2)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def feature_spaces(phi: DictConfig, data: ImageDataModule | None, cache: Path) -
         InputError: Weights or a package are missing, or ``cache`` cannot be written.
     """
     found: dict[str, Phi] = {}
-    for name, settings in phi.items():
+    for name, settings in cast(dict[str, DictConfig], phi).items():
         try:
             found[name] = instantiate(settings)(data=data, cache=cache)
         except UnreadError as reason:
@@ -162,7 +162,7 @@ def made_of(config: DictConfig, run: Path) -> dict[str, str]:
     """What decides the rows of ``run`` beside settings: hashes of its weights and, where there are any, of its data."""
     trained, manifest = read_config(run), read_manifest(run)
     data = real_data(config, trained.data).data
-    return manifest.get("hashes", {}) | ({"data": data.digest} if data else {})
+    return {**manifest.get("hashes", {}), **({"data": data.digest} if data else {})}
 
 
 class Trained:

@@ -33,19 +33,26 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
             task(*args, **kwargs)
-        except (InputError, HydraException, OmegaConfBaseException) as error:
-            print("error:", " ".join(_told(error).split()), file=sys.stderr)
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-            print(f"error: {error.filename}: {error.strerror}: choose a directory that can be written", file=sys.stderr)
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr)
+        except Exception as error:
+            if (line := one_line(error)) is None:
+                raise
+            print("error:", line, file=sys.stderr)
         else:
             return
         sys.exit(2)
 
     return wrapped
+
+
+def one_line(error: Exception) -> str | None:
+    """What the user can put right, on one line; ``None`` of a defect of ours."""
+    if isinstance(error, InputError | HydraException | OmegaConfBaseException):
+        return " ".join(_told(error).split())
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"{error.filename}: {error.strerror}: choose a directory that can be written"
+    return None
 
 
 def _told(error: Exception) -> str:

@@ -16,7 +16,7 @@ from paradigms.train import git_commit
 KEPT = ("pipeline", "data", "seed")
 
 
-def prepare(config: DictConfig, run: Path) -> tuple[DictConfig, None]:
+def prepare(config: DictConfig, run: Path) -> DictConfig:
     """What is kept in ``run`` of the configuration; nothing is written or loaded yet.
 
     Args:
@@ -43,7 +43,7 @@ def prepare(config: DictConfig, run: Path) -> tuple[DictConfig, None]:
     kept = run / "config.yaml"
     if kept.exists() and kept.read_text() != OmegaConf.to_yaml(settings):
         raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")
-    return OmegaConf.create(settings), None
+    return OmegaConf.create(settings)
 
 
 def adopt(config: DictConfig, run: Path) -> None:
@@ -56,7 +56,7 @@ def adopt(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: See :func:`prepare`.
     """
-    kept, _ = prepare(config, run)
+    kept = prepare(config, run)
     run.mkdir(parents=True, exist_ok=True)
     write_whole(run / "config.yaml", OmegaConf.to_yaml(kept))
     manifest = {

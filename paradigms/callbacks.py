@@ -9,6 +9,7 @@ import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
+from datamodules import progress
 from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.pictures import save_grid
@@ -77,16 +78,27 @@ class Account(Callback):
         self.seconds, self.flops_per_step = state_dict["seconds"], state_dict["flops_per_step"]
 
 
-class Lines(Callback):
-    """Progress as a line at each checkpoint, for cells that share a terminal."""
+class Progress(Callback):
+    """Says how far training is to whoever draws it."""
 
-    def __init__(self, cell: str) -> None:
-        self.cell = cell
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where it goes on from."""
+        self._say(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """How far it is."""
+        self._say(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print how far it is."""
+        """That there is a checkpoint."""
+        self._say(trainer, pl_module, lasting=True)
+
+    def _say(self, trainer: Trainer, pl_module: LightningModule, *, lasting: bool = False) -> None:
         assert isinstance(pl_module, Paradigm)
-        print(f"{self.cell}: {pl_module.images_seen} of {trainer.datamodule.budget_images} images", flush=True)  # type: ignore[attr-defined]
+        budget = trainer.datamodule.budget_images  # type: ignore[attr-defined]
+        progress.stage("training", pl_module.images_seen, budget, "images", lasting=lasting)
 
 
 class Pictures(Callback):

@@ -86,19 +86,19 @@ def absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def same_settings(config: DictConfig, run: Path) -> None:
-    """Refuse a run directory that holds a model made with other settings.
+def kept_settings(config: DictConfig, run: Path) -> DictConfig:
+    """What a run directory says its training was begun with; empty if it was not.
 
     Args:
-        config: With absolute paths.
+        config: Of the training that is asked for, with absolute paths.
         run: The run directory.
 
     Raises:
-        InputError: Names the first setting that differs, or config.yaml cannot be read.
+        InputError: It was begun with other settings: names the first that differs; or config.yaml cannot be read.
     """
     path = run / "config.yaml"
     if not path.exists():
-        return
+        return OmegaConf.create()
     with readable(path, "remove it and run the same command again"):
         kept = OmegaConf.load(path)
         assert isinstance(kept, DictConfig)
@@ -111,6 +111,7 @@ def same_settings(config: DictConfig, run: Path) -> None:
                 inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
                 key, old, new = f"{key}.{inner}", old.get(inner), new.get(inner)
             raise InputError(f"{run} was begun with {key}={old}, not {new}: choose another directory, or remove it")
+    return kept
 
 
 def decisive(config: DictConfig) -> dict[str, Any]:
@@ -119,6 +120,11 @@ def decisive(config: DictConfig) -> dict[str, Any]:
     assert isinstance(values, dict)
     found = {key: values[key] for key in DECISIVE}
     return found | {"data": {name: value for name, value in found["data"].items() if name not in STORES}}
+
+
+def on_cpu(accelerator: str) -> bool:
+    """Whether ``accelerator``, which is ``auto``, ``cpu`` or ``gpu``, comes to the CPU on this machine."""
+    return accelerator == "cpu" or not torch.accelerator.is_available()
 
 
 def fastest_precision(accelerator: str) -> str:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import platform
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +23,15 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
+from datamodules import progress
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import check_writable, readable, write_whole
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
-from paradigms.callbacks import Account, Lines, Pictures
-from paradigms.settings import check, fastest_precision, same_settings, with_absolute_paths
+from paradigms.callbacks import Account, Pictures, Progress
+from paradigms.settings import check, fastest_precision, kept_settings, on_cpu, with_absolute_paths
+from paradigms.threads import fastest_threads
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
@@ -71,9 +74,6 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     Raises:
         InputError: W&B is not to be reached.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in EXPECTED:
-        warnings.filterwarnings("ignore", f".*{message}")
     os.environ["WANDB_DATA_DIR"] = str(run.resolve())
     try:
         logged = wandb.init(
@@ -92,32 +92,35 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     logged.define_metric("images_seen")
     logged.define_metric("*", step_metric="images_seen")
     checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
-    # The bars of cells that run side by side would overwrite each other.
-    alone = multiprocessing.current_process().name == "MainProcess"
-    progress = TQDMProgressBar(refresh_rate=5) if alone else Lines(run.name)
+    drawn = progress.listener is not None
     return Trainer(
         accelerator=config.accelerator,
         devices=1,
         precision=config.precision,
         max_epochs=data.epochs,
         logger=WandbLogger(experiment=logged),
-        callbacks=[progress, account, Pictures(run / "figures"), checkpoints],
-        enable_progress_bar=alone,
+        callbacks=[
+            Progress() if drawn else TQDMProgressBar(refresh_rate=5),
+            account,
+            Pictures(run / "figures"),
+            checkpoints,
+        ],
+        enable_progress_bar=not drawn,
         log_every_n_steps=10,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
 
 
-def prepare(config: DictConfig, run: Path) -> tuple[DictConfig, ImageDataModule]:
-    """The configuration as it is kept in ``run``, and the data set; nothing is written or loaded yet.
+def prepare(config: DictConfig, run: Path) -> DictConfig:
+    """The configuration as it is kept in ``run``; nothing is loaded or written yet.
 
     Args:
         config: Composed from ``configs/train.yaml``.
         run: The run directory.
 
     Raises:
-        InputError: The configuration asks for something impossible, or ``run`` is of another or cannot be written.
+        InputError: The configuration asks for something impossible, or ``run`` holds another model or can't be written.
     """
     check(config)
     check_writable("run", run)
@@ -128,12 +131,22 @@ def prepare(config: DictConfig, run: Path) -> tuple[DictConfig, ImageDataModule]
         config.paradigm.condition_width = data.condition_width
     if config.precision == "auto":
         config.precision = fastest_precision(config.accelerator)
-    same_settings(config, run)
+    kept_settings(config, run)
     # Whether the networks fit the images.
     instantiate(config.paradigm, _convert_="all")
-    return config, data
+    return config
 
 
+@contextmanager
+def passing_interrupts() -> Iterator[None]:
+    """Lightning leaves the program at Ctrl-C; who called it has more to say."""
+    try:
+        yield
+    except SystemExit as left:
+        raise KeyboardInterrupt from left
+
+
+@passing_interrupts()
 def train(config: DictConfig, run: Path) -> None:
     """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
 
@@ -146,9 +159,11 @@ def train(config: DictConfig, run: Path) -> None:
     Raises:
         InputError: The configuration asks for something impossible, or training diverged.
     """
-    config, data = prepare(config, run)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    config = prepare(config, run)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", f".*{message}")
+    before = kept_settings(config, run)
     kept, noted = run / "config.yaml", run / "manifest.json"
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
@@ -158,8 +173,14 @@ def train(config: DictConfig, run: Path) -> None:
         print(f"{run}: already trained")
         return
     keep_freed_memory()
+    data: ImageDataModule = instantiate(config.data)
     # Now, so that images that cannot be read leave nothing behind.
     data.setup("fit")
+    if config.threads is None and on_cpu(config.accelerator):
+        # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
+        config.threads = before.get("threads") or fastest_threads(config, data)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     seed_everything(config.seed, verbose=False)
     paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
     run.mkdir(parents=True, exist_ok=True)
@@ -173,8 +194,6 @@ def train(config: DictConfig, run: Path) -> None:
     trainer = build_trainer(config, data, run, account)
     try:
         trainer.fit(paradigm, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         save_file(
             {name: value.contiguous() for name, value in paradigm.model.state_dict().items()},
             run / "weights.safetensors",

@@ -57,6 +57,47 @@ def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     assert len(verdicts) == len(verdicts.candidate.unique()) * 4
 
 
+def test_output_that_is_no_terminal_has_plain_lines(study):
+    _directory, found = study
+    lines = found.stdout.splitlines()
+    assert [line for line in lines if re.match(r"vae-shapes-b16-s0: training, (64|128) of 128 images", line)]
+    assert [line for line in lines if re.match(r"vae-shapes-b16-s0: done in \d", line)]
+    assert not {"\r", "\x1b"} & set(found.stdout + found.stderr)
+
+
+def test_a_cell_that_fails_leaves_the_others_and_the_report(study, tmp_path):
+    directory, _found = study
+    (done,) = (directory / "runs" / "demo" / "cells").iterdir()
+    shutil.copytree(done, tmp_path / "cells" / "vae-0.001")
+    grid = (
+        "paradigm=vae",
+        "paradigm.learning_rate=1e30,0.001",
+        "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
+    )
+    found = run(directory, "analysis.study", "study=demo", *grid, f"dir={tmp_path}", *TINY)
+    assert found.returncode == 2, found.stderr[-2000:]
+    assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", found.stderr.splitlines()[-1])
+    assert "Traceback" not in found.stderr
+    assert re.search(r"^vae-1e\+30: failed: training diverged", found.stdout, re.MULTILINE)
+    assert re.search(r"^vae-0.001: done in", found.stdout, re.MULTILINE)
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_cells_that_would_share_a_directory_are_refused(tmp_path):
+    found = run(tmp_path, "analysis.study", "study=demo", "paradigm=vae", "measure.n=24,26", *TINY)
+    assert found.returncode == 2
+    assert "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0" in found.stderr.splitlines()[-1]
+
+
+def test_a_launcher_of_hydra_runs_the_cells_where_it_is_asked_for(study):
+    directory, _found = study
+    again = run(
+        directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", "hydra/launcher=joblib", *TINY
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "already measured" in again.stdout
+
+
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
     directory, _found = study
     again = run(directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", *TINY)

@@ -1,19 +1,19 @@
 """Training through its real entry point, on tiny data."""
 
 import json
-import multiprocessing
 import shutil
+import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_training import PARADIGMS, configured
 
+from datamodules import progress
 from datamodules.errors import InputError
 from paradigms import callbacks
 from paradigms.base import Paradigm, TrainingDivergedError
@@ -21,20 +21,6 @@ from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
 from paradigms.train import train
 from paradigms.vae import VAE
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
-
-
-def configured(tmp_path, paradigm, *overrides):
-    tiny = ["preset=smoke", f"data_dir={tmp_path / 'data'}", "wandb.mode=disabled", "threads=1"]
-    tiny += [] if "data=image_folder" in overrides else ["data.num_images=200"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", [f"paradigm={paradigm}", *tiny, *overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.paradigm_name, config.data_name, config.run = paradigm, "shapes", "run"
-        del config.hydra
-    return config
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
@@ -255,12 +241,29 @@ def test_a_folder_is_kept_by_its_absolute_path_and_another_one_is_refused(tmp_pa
         train(configured(tmp_path, "vae", *folder, "data.folder=two"), tmp_path / "run")
 
 
-def test_cells_side_by_side_print_lines(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(multiprocessing.current_process(), "name", "LokyProcess-1")
+def test_who_draws_is_told_how_far_it_is(tmp_path, monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr(progress, "listener", told.append)
     train(configured(tmp_path, "vae"), tmp_path / "cell")
+    stages = [(stage.name, stage.done, stage.total, stage.unit) for stage in told]
+    assert list(dict.fromkeys(stages)) == [("training", done, 128, "images") for done in (0, 64, 128)]
+    assert [stage.done for stage in told if stage.lasting] == [64, 128]
     printed = capsys.readouterr()
-    assert "cell: 64 of 128 images\n" in printed.out
     assert "\r" not in printed.out + printed.err
+
+
+def test_an_interrupted_training_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(VAE, "losses", interrupt)
+    heeded = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(configured(tmp_path, "vae"), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, heeded)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_file_in_the_way_is_one_error(tmp_path):

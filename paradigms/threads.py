@@ -1,0 +1,82 @@
+"""On how many threads of the CPU a training goes fastest: that is timed.
+
+The threads of a step wait for each other many times, so that one that has lost its core to another process holds up
+all: two threads may be far slower than one.
+"""
+
+import contextlib
+import time
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
+from omegaconf import DictConfig
+
+from datamodules.base import ImageDataModule
+
+ALL = torch.get_num_threads()
+"""What PyTorch takes by itself: every core, or OMP_NUM_THREADS. Read before any training sets another number."""
+SECONDS = 1.5
+"""How long a number of threads is timed, after a first step that takes longer."""
+
+
+class TrialOverError(Exception):
+    """Enough steps have been timed."""
+
+
+class Stopwatch(DummyLogger):
+    """Told of every step of a trial, it ends the trial when the time is up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks = [(time.perf_counter(), 0)]
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Note the images seen so far."""
+        self.marks.append((time.perf_counter(), metrics["images_seen"]))
+        if self.marks[-1][0] - self.marks[1][0] > SECONDS:
+            raise TrialOverError
+
+    @property
+    def images_per_second(self) -> float:
+        """Without the first step, if the training has another."""
+        (since, before), (now, images) = self.marks[len(self.marks) > 2], self.marks[-1]
+        return (images - before) / (now - since)
+
+
+def fastest_threads(config: DictConfig, data: ImageDataModule) -> int:
+    """One thread, or all that PyTorch takes by itself, and says why.
+
+    Each number is tried on a model of its own, which is thrown away. Random numbers are drawn: call it before seeding.
+
+    Args:
+        config: Of the training, its precision chosen.
+        data: What will be trained on.
+    """
+    if ALL == 1:
+        return 1
+    one, many = (_images_per_second(config, data, threads) for threads in (1, ALL))
+    fastest = ALL if many > one else 1
+    print(f"{ALL} threads: {many:.0f} images/s, 1 thread: {one:.0f}: training with {fastest}", flush=True)
+    return fastest
+
+
+def _images_per_second(config: DictConfig, data: ImageDataModule, threads: int) -> float:
+    torch.set_num_threads(threads)
+    stopwatch = Stopwatch()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        precision=config.precision,
+        max_epochs=data.epochs,
+        logger=stopwatch,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with contextlib.suppress(TrialOverError):
+        trainer.fit(instantiate(config.paradigm, _convert_="all"), datamodule=data)
+    return stopwatch.images_per_second
