@@ -61,13 +61,13 @@ class UpConvolution(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3)
         doubled = torch.eye(4, 3) + torch.eye(4, 3).roll(1, dims=0)
-        # Turned round, as a transposed convolution does not turn its kernel. Not kept: it follows from nothing trained.
+        # Turned round, for what a transposed convolution does with its kernel. Not kept with the weights: a constant.
         self.register_buffer("spread", torch.kron(doubled, doubled).flip(0).T.contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        kernel = self.weight.transpose(0, 1).flatten(2) @ cast(Tensor, self.spread)
-        return conv_transpose2d(x, kernel.unflatten(2, (4, 4)), self.bias, stride=2, padding=1)
+        kernel = self.weight.transpose(0, 1).reshape(-1, 9) @ cast(Tensor, self.spread)
+        return conv_transpose2d(x, kernel.view(*self.weight.shape[1::-1], 4, 4), self.bias, stride=2, padding=1)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
