@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from analysis.backbones import efficientnet
+from analysis.instances import instances
 from analysis.phi import UnreadError
 from analysis.subject import SMALLEST, Factors, Phi
 from datamodules.base import ImageDataModule, Images, to_float
@@ -26,7 +26,7 @@ from paradigms.contract import Bounded
 REAL_IMAGES = 2500
 """Most real images that a model is held against."""
 
-DEFAULT = efficientnet
+DEFAULT = instances
 """The feature space where none can be trained on factors; docs/separation.md says why."""
 
 
