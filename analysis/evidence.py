@@ -14,10 +14,11 @@ from torch import Tensor
 from analysis.calibration import STILL
 from analysis.disentanglement import discretise
 from analysis.measures import MissingError
+from analysis.phi import Readout
 from analysis.prepared import centred_gram
 from analysis.reference import Own, Reference
 from analysis.relevance import squared_distances, sufficiency, total_effect
-from analysis.subject import array
+from analysis.subject import Factors, array
 from analysis.trials import Trials
 from datamodules.base import Factor, FactorKind
 from paradigms.contract import Kind, Path
@@ -34,6 +35,7 @@ CONSTANT = "its value never changes"
 NO_WALK = "none of the walks leads to another image"
 NO_LENGTH = "its values have no common length"
 NO_FACTORS = "the data set has no factors"
+UNREAD = "none of the factors is read from this phi better than by chance"
 NO_CODE = "for vector codes only"
 NOT_CODED = "its values are no codes of real images"
 CLASSES = "its values are classes: nothing lies between them, nor around them"
@@ -110,20 +112,27 @@ class Evidence:
 
     @cached_property
     def factors(self) -> tuple[Factor, ...]:
-        """The factors of variation."""
+        """The factors of variation of the recorded images: of codes all that are known, else those that are read."""
+        return tuple(self.readout.factors if self._truth is None else self._truth.spec)
+
+    @property
+    def _truth(self) -> Factors | None:
+        """The factors of the real images that codes are of."""
+        return self.trials.subject.factors if self.trials.population.coded else None
+
+    @property
+    def readout(self) -> Readout:
+        """Readings of the factors from φ."""
         if self.reference.readout is None:
-            raise MissingError(NO_FACTORS)
-        return tuple(self.reference.readout.factors)
+            raise MissingError(UNREAD if self.reference.unread else NO_FACTORS)
+        return self.reference.readout
 
     @cached_property
     def readings(self) -> Mapping[str, tuple[Array, Array, Array]]:
         """Encoded factors (n, W) of O, E and C as read from φ, by role and by factor."""
-        _ = self.factors
-        readout = self.reference.readout
-        assert readout is not None
-        encoded = [readout.encoded(features) for features in self.injected]
+        encoded = [self.readout.encoded(features) for features in self.injected]
         found: dict[str, tuple[Array, Array, Array]] = {}
-        for target, factors in readout.targets.items():
+        for target, factors in self.readout.targets.items():
             o, e, c = (np.concatenate([x[factor.name] for factor in factors], axis=1) for x in encoded)
             found[target] = o, e, c
         return found
@@ -222,17 +231,12 @@ class Evidence:
 
     @cached_property
     def labels(self) -> list[Array]:
-        """Factors of the recorded images, class numbers (n,) or encodings (n, W): of codes the true ones, else as read.
-
-        Those of codes are the factors of the real images that the codes are of.
-        """
-        factors, readout, known = self.factors, self.reference.readout, self.trials.subject.factors
-        assert readout is not None
-        if self.trials.population.coded and known is not None:
-            columns = dict(zip((factor.name for factor in known.spec), known.values[: self.n].T, strict=True))
-            return [array(columns[f.name] if self.is_class(f) else f.encode(columns[f.name])) for f in factors]
-        found = readout.read(self.recorded)
-        return [x[:, 0] if self.is_class(f) else x for f, x in zip(factors, found, strict=True)]
+        """Factors of the recorded images, class numbers (n,) or encodings (n, W): true ones of codes, else as read."""
+        if self._truth is not None:
+            columns = zip(self.factors, self._truth.values[: self.n].T, strict=True)
+            return [array(column if self.is_class(factor) else factor.encode(column)) for factor, column in columns]
+        found = self.readout.read(self.recorded)
+        return [x[:, 0] if self.is_class(f) else x for f, x in zip(self.factors, found, strict=True)]
 
     @cached_property
     def varying(self) -> list[int]:

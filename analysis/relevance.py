@@ -181,8 +181,7 @@ def flipped(evidence: "Evidence") -> Iterator[Finding]:
 
     Null: injections of other pairs. Ceiling: what the labeller's own errors leave.
     """
-    readout = evidence.reference.readout
-    assert readout is not None
+    readout = evidence.readout
     rng = np.random.default_rng(evidence.seed)
     for factor in readout.factors:
         o, e, c = evidence.readings[factor.name]

@@ -26,7 +26,7 @@ from datamodules.errors import InputError
 TINY = (
     "preset=smoke",
     "data.num_images=1000",
-    "phi.labeller.epochs=1",
+    "phi.labeller.steps=100",
     "threads=1",
     "wandb.mode=offline",
     "budget.batch_size=8",
@@ -113,7 +113,7 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     directory, _found = study
     copy = tmp_path / "runs" / "demo"
     shutil.copytree(directory / "runs" / "demo", copy)
-    few = ("injection.n=8", "phi.labeller.epochs=1", "threads=1")
+    few = ("injection.n=8", "phi.labeller.steps=100", "threads=1")
     (cell,) = (copy / "cells").iterdir()
     found = run(directory, "analysis.inject", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
@@ -213,7 +213,7 @@ def test_measuring_again_gives_the_same_rows(study):
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     before = pd.read_parquet(cell / "rows.parquet")
     found = run(
-        directory, "analysis.measure", f"run={cell}", "measure.n=24", "phi.labeller.epochs=1", "wandb.mode=disabled"
+        directory, "analysis.measure", f"run={cell}", "measure.n=24", "phi.labeller.steps=100", "wandb.mode=disabled"
     )
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
@@ -225,11 +225,11 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     copy = tmp_path / "copy"
     shutil.copytree(cell, copy)
-    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.epochs=1")
+    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.steps=100")
     assert (few.returncode, few.stderr.count("Traceback")) == (2, 0)
     assert "measure.n=5 must be a whole number, at least" in few.stderr.splitlines()[-1]
     (copy / "weights.safetensors").write_bytes(b"no weights")
-    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.epochs=1")
+    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.steps=100")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
     assert "weights.safetensors does not fit config.yaml" in broken.stderr.splitlines()[-1]
 
