@@ -1,11 +1,12 @@
 """What a user can put right is one line that names the field and the remedy, and exit status 2."""
 
+import csv
 import sys
 
 import pytest
 from PIL import Image
 
-from analysis import align, measure
+from analysis import align, measure, study
 from paradigms import train
 
 
@@ -139,3 +140,39 @@ def test_no_trained_model(monkeypatch, capfd, tmp_path):
 def test_nothing_to_align(monkeypatch, capfd, tmp_path):
     assert f"study={tmp_path} has no trained model" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}")
     assert "n=4 must be a whole number, at least" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}", "n=4")
+
+
+def of_study(monkeypatch, capfd, tmp_path, *arguments):
+    """The one line of a study that is refused before anything is trained."""
+    monkeypatch.setattr(study.Sweep, "cells", {})
+    monkeypatch.setattr(study.Sweep, "study", None)
+    places = (f"data_dir={tmp_path / 'cache'}", "threads=1", "wandb.mode=disabled")
+    places += () if any(a.startswith("dir=") for a in arguments) else (f"dir={tmp_path / 'study'}",)
+    line = fails(monkeypatch, capfd, study.main, "study=demo", "preset=smoke", *places, *arguments)
+    assert not any(path.is_file() for path in tmp_path.glob("study/cells/**/*"))
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["measure.n=5"], ["measure.n=5 must be a whole number, at least"]),
+        (["data.num_images=100"], ["data.split leaves", "test images, fewer than"]),
+        (["phi=lpips"], ["lpips", "weights"]),
+        (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
+        (["data.image_size=20"], ["data.image_size=20 must be a multiple of 8"]),
+        (["dir=/dev/null/study"], ["/dev/null", "choose a directory that can be written"]),
+    ],
+)
+def test_nothing_is_trained_that_would_fail_later(monkeypatch, capfd, tmp_path, arguments, told):
+    few = () if any("num_images" in a for a in arguments) else ("data.num_images=1000",)
+    line = of_study(monkeypatch, capfd, tmp_path, *few, *arguments)
+    assert all(word in line for word in told), line
+
+
+@pytest.mark.parametrize("name", ["all", "content"])
+def test_a_factor_that_is_called_like_a_group_of_them(monkeypatch, capfd, tmp_path, folder, name):
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", name], *([f"{i}.png", i / 2] for i in range(3))])
+    line = of_study(monkeypatch, capfd, tmp_path, "data=image_folder", f"data.folder={folder}")
+    assert f"metadata.csv has a column {name!r}, a name that the results use: rename it" in line

@@ -18,7 +18,7 @@ from wandb_offline import read_run
 from world import phi
 
 from analysis.dissect import Extent, split_model
-from analysis.inject import checked, is_injected, settings
+from analysis.inject import checked_extent, is_injected, settings
 from analysis.measure import CONFIGS, is_measured
 from analysis.results import INJECTION_ROWS, finish
 from datamodules.errors import InputError
@@ -118,7 +118,7 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     found = run(directory, "analysis.inject", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(cell / "injection.parquet")
-    assert set(rows["candidate"]) == {"mu", "model", *(f"stage.{i}" for i in range(4))}
+    assert set(rows["candidate"]) == {"z", "model", *(f"stage.{i}" for i in range(4))}
     assert (cell / "figures" / "injection.all.svg").read_text().startswith("<?xml")
     settings = ("hydra.sweeper.params.paradigm=vae", f"dir={copy}", *TINY, *few[:1])
     again = run(directory, "analysis.study", "study=injection", *settings)
@@ -184,15 +184,17 @@ def test_how_much_to_inject_is_checked(setting, message):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("inject", ["run=nowhere", setting])
     with pytest.raises(InputError, match=re.escape(message)):
-        checked(config.injection)
+        checked_extent(config.injection)
 
 
 def test_an_interrupted_injection_is_not_done(tmp_path):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("inject", ["run=nowhere"])
+    (tmp_path / "config.yaml").write_text("data: null\n")
+    (tmp_path / "manifest.json").write_text('{"hashes": {"weights": "as they were"}}')
     rows = split_model(Chain(), phi, extent=Extent(n=8)).head(3)
     assert not is_injected(config, tmp_path)
-    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config)})
+    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config, tmp_path)})
     assert is_injected(config, tmp_path)
     config.injection.rows = 64
     assert is_injected(config, tmp_path)
@@ -200,9 +202,9 @@ def test_an_interrupted_injection_is_not_done(tmp_path):
     assert not is_injected(config, tmp_path)
     # Killed between the note and the rows, with rows of other settings in place.
     with pytest.raises(KeyError):
-        finish(tmp_path, INJECTION_ROWS, rows[["cell"]], {"settings": settings(config)})
+        finish(tmp_path, INJECTION_ROWS, rows[["cell"]], {"settings": settings(config, tmp_path)})
     assert not is_injected(config, tmp_path)
-    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config)})
+    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config, tmp_path)})
     (tmp_path / "injection.json").write_text("{")
     with pytest.raises(InputError, match=r"injection\.json cannot be read: remove it"):
         is_injected(config, tmp_path)

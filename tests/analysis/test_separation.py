@@ -1,0 +1,56 @@
+"""What each φ takes for real, on images of which it is known."""
+
+import numpy as np
+import pytest
+import torch
+from generators import Chain
+from world import phi
+
+from analysis.separation import distorted, markdown, of_model, put, separation
+
+
+DRAWS = torch.Generator().manual_seed(0)
+
+
+def blind(images):
+    """A φ that does not look."""
+    return torch.randn(len(images), 4, generator=DRAWS)
+
+
+@pytest.fixture(scope="module")
+def table():
+    model, generator = Chain(), torch.Generator().manual_seed(0)
+    real, probes = (model.generate(model.draw(n, generator)).images for n in (512, 256))
+    pictures = {**distorted(probes, generator), **of_model(model, probes, generator)}
+    return separation({"fair": phi, "blind": blind}, real, pictures)
+
+
+def test_held_out_images_are_real_and_noise_is_not(table):
+    assert table["inside", "fair"]["held-out real images"] > 0.8
+    assert table["realism", "fair"]["held-out real images"] == pytest.approx(0.95, abs=0.01)
+    assert table["inside", "fair"]["uniform noise"] == 0
+    # Draws of the model that made the real images.
+    assert table["inside", "fair"]["draws"] > 0.8
+
+
+def test_what_sees_nothing_takes_all_for_the_same(table):
+    assert np.ptp(table["inside", "blind"]) < 0.15
+
+
+def test_more_noise_is_less_real():
+    images = torch.zeros(2, 3, 16, 16)
+    made = distorted(images, torch.Generator().manual_seed(0))
+    assert made["with noise, σ .05"].std() > 2 * made["with noise, σ .02"].std() > 0
+    assert all(x.shape == images.shape and x.abs().max() <= 1 for x in made.values())
+
+
+def test_a_section_takes_the_place_of_its_older_self_alone(table, tmp_path):
+    file = tmp_path / "docs" / "separation.md"
+    for title, told in (("shapes", "old"), ("clothes", "kept"), ("shapes", "new")):
+        put(markdown(title, told, table), file)
+    text = file.read_text()
+    assert text.count("## shapes") == text.count("## clothes") == 1
+    assert "new" in text
+    assert "kept" in text
+    assert "old" not in text
+    assert "| uniform noise | 0.00 /" in text
