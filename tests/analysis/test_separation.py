@@ -8,7 +8,6 @@ from world import phi
 
 from analysis.separation import distorted, markdown, of_model, put, separation
 
-
 DRAWS = torch.Generator().manual_seed(0)
 
 
