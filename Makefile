@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print the verdicts (12 minutes on two cores)
 	$(BIN)/python -m analysis.study study=demo
 
+# A thread to each worker: two that share a core wait for each other.
 test: $(STAMP)  ## Run every fast test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff check .

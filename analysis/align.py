@@ -22,7 +22,7 @@ from analysis.population import code_name
 from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, array, value_gram
 from analysis.tables import alignment_table
-from analysis.trained import Trained
+from analysis.trained import Trained, trained_cells
 from datamodules.base import encode
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import readable, write_whole
@@ -167,12 +167,10 @@ def align_study(config: DictConfig, study: Path) -> None:
         raise InputError(
             f"n={config.n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
         )
-    runs = sorted(file.parent for file in study.glob("cells/*/manifest.json"))
-    if not runs:
-        raise InputError(f"study={study} has no trained model (no cells/*/manifest.json): run analysis.study first")
     places: list[Place] = []
     again: list[dict[str, str | int | float]] = []
     shared: Tensor | None = None
+    runs = trained_cells(study)
     for run in runs:
         trained = Trained(config, run)
         if trained.real.data is None:

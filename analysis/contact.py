@@ -1,7 +1,7 @@
 """Contact sheets: the pictures that a verdict speaks of, sorted by what it says of each, for the eye to judge."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Contact:
         depth: Theirs, (M,): above 1 an image is in-distribution; see :meth:`analysis.support.RealImages.depth`.
         share: In-distribution share of all images.
         n: Their number.
+        drawn: How the draws are, in words, where that is not as the candidate's name says.
         walks: (P, K + 1, C, H, W), the most continuous first, of all quantiles of the continuity alike.
         continuity: Theirs, (P,).
     """
@@ -50,6 +51,7 @@ class Contact:
     depth: Array
     share: float
     n: int
+    drawn: str = ""
     walks: Tensor | None = None
     continuity: Array | None = None
 
@@ -57,12 +59,13 @@ class Contact:
 def contact(evidence: "Evidence") -> Contact:
     """The fresh draws of a candidate, and its walks where some were made."""
     trials, reference = evidence.trials, evidence.reference
-    shown = _draws(trials.name, trials.fresh, evidence.fresh, reference)
+    drawn = ", a Gaussian through the codes" if trials.population.coded else ""
+    shown = replace(_draws(trials.name, trials.fresh, evidence.fresh, reference), drawn=drawn)
     if "walks" not in vars(evidence):
         return shown
     continuity = path_shape(evidence.walks)["continuity"]
     chosen = _spread(continuity, WALKS)
-    return Contact(**vars(shown) | {"walks": trials.walks[chosen], "continuity": continuity[chosen]})
+    return replace(shown, walks=trials.walks[chosen], continuity=continuity[chosen])
 
 
 def contacts_of_data(reference: Reference) -> list[Contact]:
@@ -97,7 +100,8 @@ def sheet(contacts: Sequence[Contact], told: Mapping[tuple[str, str], str]) -> F
     """
     blocks: list[tuple[str, Tensor, Contact, bool]] = []
     for own in contacts:
-        title = f"{own.name}: {own.share:.0%} of {own.n} in-distribution{told.get((own.name, 'density'), '')}"
+        title = f"{own.name}{own.drawn}: {own.share:.0%} of {own.n} in-distribution"
+        title += told.get((own.name, "density"), "")
         blocks.append((title, own.draws, own, False))
         if own.walks is not None:
             title = f"{own.name}: walks, the most continuous first{told.get((own.name, 'smoothness'), '')}"
@@ -129,8 +133,10 @@ def sheet(contacts: Sequence[Contact], told: Mapping[tuple[str, str], str]) -> F
 def _cut(axes: Axes, inside: int, lines: int) -> None:
     """A line between the first ``inside`` pictures and the others."""
     line, column = divmod(inside, COLUMNS)
-    axes.plot([0, column, column, COLUMNS], [line + 1, line + 1, line, line], color="red", linewidth=2, clip_on=False)
     axes.set(xlim=(0, COLUMNS), ylim=(lines, 0))
+    if line == lines:
+        return
+    axes.plot([0, column, column, COLUMNS], [line + 1, line + 1, line, line], color="red", linewidth=2, clip_on=False)
 
 
 def save_sheet(found: Sequence[Contact], rows: pd.DataFrame, file: Path) -> None:

@@ -8,9 +8,9 @@ import torch
 from scipy.linalg import blas, lapack
 from torch import Tensor
 
-from analysis.calibration import ABSENT, Estimate, about, bootstrap, greater, halves
+from analysis.calibration import Estimate, about, bootstrap, greater, halves
 from analysis.checks import check_features, check_number, check_varied
-from analysis.measures import Finding, measure
+from analysis.measures import CONSTRUCTED, Finding, measure
 from analysis.neighbours import Array, nearest, tiles, within
 from analysis.support import NEIGHBOURS, RealImages
 
@@ -170,7 +170,7 @@ def frechet_distance(real: Array, fake: Array) -> float:
 
 
 HOLES = "its worst images, one in twenty, are no more real than the worst cross-fades of real ones"
-GIVEN = "by construction: draws of a prior against draws of it"
+GIVEN = "draws of a prior against draws of it"
 
 
 def _tail(samples: Array) -> Array:
@@ -206,10 +206,10 @@ def of_its_best(evidence: "Evidence") -> Iterator[Finding]:
     best = reference.samples if reference.reconstructions is None else reference.reconstructions
     estimate = _mean_of(evidence, evidence.inside, reference.null, best.inside)
     drawn = trials.population.is_input and reference.reconstructions is None
-    yield Finding(estimate, **evidence.vacuity | ({"reason": GIVEN} if drawn else {}))
+    yield Finding(estimate, **evidence.vacuity | ({"status": CONSTRUCTED, "reason": GIVEN} if drawn else {}))
 
 
-@measure("density", "realism_5%", "told_apart", guard="holes", floor=ABSENT, caution=HOLES)
+@measure("density", "realism_5%", "told_apart", guard="holes", caution=HOLES)
 def worst(evidence: "Evidence") -> Iterator[Finding]:
     """5 % quantile of realism, where holes show, between cross-fades and held-out images of the data."""
     reference = evidence.reference

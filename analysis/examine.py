@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import density, organization, relevance, smoothness
-from analysis.calibration import Estimate, verdict
+from analysis.calibration import SIGNIFICANT, Estimate, verdict
 from analysis.contact import Contact, contact, contacts_of_data
 from analysis.evidence import Evidence
 from analysis.injection import Injection, inject, matched_noise, shuffled
@@ -153,7 +153,7 @@ class Examiner:
                         guards.append((measure, row))
                     self.result.rows.append(row)
             for guard, row in guards:
-                contradicts = row["verdict"] == "X" or row["ci_high"] < guard.floor
+                contradicts = row["ci_high"] < guard.floor or row["p_value"] >= SIGNIFICANT
                 if contradicts and headline["verdict"] == "V" and headline["status"] == "ok":
                     letter = "V" if guard.mild else "~"
                     headline |= {"verdict": letter, "status": guard.guard, "reason": guard.caution}
@@ -240,7 +240,8 @@ class Examiner:
         if trials.injected is not None and "relevance" in properties:
             pictures[name, "relevance"] = trials.injected[:8]
         if "density" in properties and trials.has_distribution:
-            pictures[name, "density"] = trials.fresh[:24].unflatten(0, (-1, 8))
+            lines = min(3, len(trials.fresh) // 8)
+            pictures[name, "density"] = trials.fresh[: 8 * lines].unflatten(0, (lines, 8))
         if "walks" in made:
             pictures[name, "smoothness"] = trials.walks[:4]
         if "organization" in properties:
@@ -270,7 +271,7 @@ def measure_model(
         images: Real images (N, C, H, W) in [-1, 1], not used in training.
         phi: Bounded perceptual features: images (N, C, H, W) in [-1, 1] → (N, D).
         factors: Factors of ``images``: a :class:`Factors`, or a plain table (N, K) of continuous ones.
-        n: Images, pairs and draws behind each number; walks are an eighth of it, but at least 64.
+        n: Images, pairs and draws behind each number; walks are an eighth of it, but at least 64 of as many pairs.
         seed: Of all draws and resampling.
         candidates: Names to measure; all by default. Where the model finds the input ``z`` of an image, ``mu`` is the
             codes of real images there, beside ``z`` as it is drawn.

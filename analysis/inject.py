@@ -19,7 +19,7 @@ from analysis.results import INJECTION_ROWS, finish, is_finished, read_cell
 from analysis.sink import as_table, logged
 from analysis.space import Space
 from analysis.tables import split_table
-from analysis.trained import RealData, Trained, made_of
+from analysis.trained import RealData, Trained, is_trained, made_of
 from datamodules.errors import InputError, reports_errors
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
@@ -95,7 +95,9 @@ def settings(config: DictConfig, run: Path) -> dict[str, Any]:
 
 def is_injected(config: DictConfig, run: Path) -> bool:
     """Whether ``run`` holds rows made with these settings of this model and these images."""
-    return (run / INJECTION_ROWS).exists() and is_finished(run, INJECTION_ROWS, settings(config, run))
+    # Whether there are any comes first: the settings take reading the images.
+    there = is_trained(run) and (run / INJECTION_ROWS).exists()
+    return there and is_finished(run, INJECTION_ROWS, settings(config, run))
 
 
 @hydra.main(config_path=CONFIGS, config_name="inject", version_base="1.3")

@@ -7,6 +7,8 @@ import numpy as np
 
 from analysis.calibration import ABSENT, WIDE, Estimate, enough, holm, max_statistic, verdict
 from analysis.reference import Own, Reference
+from analysis.subject import WALK_EVERY
+from paradigms.contract import Kind
 
 Row = dict[str, Any]
 
@@ -54,12 +56,21 @@ def judge(headlines: Iterable[Sequence[Row]], permuted: Sequence[tuple[Row, Esti
             row["p_max"] = float(p_value)
 
 
+def more(row: Row, low: float, high: float) -> str:
+    """How much would have to be measured for an interval that is narrow enough, in words."""
+    n, needed = row["n"], enough(row["n"], low, high)
+    if row["property"] == "smoothness":
+        told = f"{n} walks gave this interval, {needed} would do: n={needed * WALK_EVERY}"
+    else:
+        told = f"{n} gave this interval, n={needed} would do"
+    return told + (", of as many real images that are held out" if row["kind"] == Kind.CODE else "")
+
+
 def _judge(row: Row) -> None:
     """Whether a headline says enough to be judged, and more than chance does."""
     low, high, p_value = row["ci_low"], row["ci_high"], row["p_adjusted"]
     if high - low > WIDE:
-        needed = enough(row["n"], low, high)
-        found = "~", "few", f"too little was measured: {row['n']} gave this interval, {needed} would do"
+        found = "~", "few", f"too little was measured: {more(row, low, high)}"
     elif verdict(row["score"], low, high, p_value) == "X" and high >= ABSENT:
         found = "X", "chance", f"chance does as well: p {p_value:.2g}, all verdicts of the model judged together"
     else:

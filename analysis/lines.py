@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from datamodules.progress import Stage
@@ -74,7 +75,8 @@ class Lines:
     def say(self, name: str, text: str) -> None:
         """A cell has printed a line; of a progress bar that is what it shows last."""
         if text := text.rpartition("\r")[2].rstrip():
-            self._write(text if name in text else self._line(name, text))
+            owned = Path(text.partition(":")[0]).name == name
+            self._write(text if owned else self._line(name, text))
 
     def end(self, name: str, failure: str = "") -> None:
         """A cell is done, or has failed."""

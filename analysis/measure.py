@@ -20,7 +20,7 @@ from analysis.examine import Examination, Examiner
 from analysis.results import CONTACT_SHEET, MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
 from analysis.sink import as_table, logged
 from analysis.subject import SMALLEST, Subject
-from analysis.trained import RealData, Trained, made_of
+from analysis.trained import RealData, Trained, is_trained, made_of
 from datamodules.base import Factor, FactorKind
 from datamodules.errors import InputError, reports_errors
 from datamodules.pictures import save_grid
@@ -80,14 +80,16 @@ def checked(config: DictConfig, real: RealData) -> int:
     """How many images are behind each number, after all has been made ready that needs no trained model.
 
     Raises:
-        InputError: ``measure.n`` is out of range, there are too few images, or a feature space cannot be had.
+        InputError: ``measure.n`` is out of range, there are too few images, or a feature space cannot be had or tells
+            nearly none of them apart.
     """
     n = config.measure.n
     if not isinstance(n, int) or n < SMALLEST:
         raise InputError(
             f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
         )
-    _ = real.images, real.factors, real.phis
+    _ = real.factors
+    real.check_told_apart()
     return n
 
 
@@ -98,7 +100,9 @@ def settings(config: DictConfig, run: Path) -> dict[str, Any]:
 
 def is_measured(config: DictConfig, run: Path) -> bool:
     """Whether ``run`` holds rows made with these settings of this model and these images."""
-    return (run / MEASURED_ROWS).exists() and is_finished(run, MEASURED_ROWS, settings(config, run))
+    # Whether there are any comes first: the settings take reading the images.
+    there = is_trained(run) and (run / MEASURED_ROWS).exists()
+    return there and is_finished(run, MEASURED_ROWS, settings(config, run))
 
 
 def _figures(result: Examination, folder: Path) -> None:

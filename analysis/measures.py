@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.calibration import Estimate
+from analysis.calibration import ABSENT, Estimate
 
 if TYPE_CHECKING:
     from analysis.evidence import Evidence
 
 JOINT = -1
 """The timestep of what is measured over all timesteps together, and of what has none."""
+
+
+CONSTRUCTED = "by construction"
+"""Status of what could not come out otherwise, whatever the model is."""
 
 
 class MissingError(Exception):
@@ -65,7 +69,7 @@ class Measure:
         needs: Attributes of the evidence that must be there; the first that is missing gives the reason.
         headline: Whether its score is the property's verdict.
         guard: Status of a V that the measure contradicts.
-        floor: It contradicts a V where its score's interval ends below this, or chance does as well.
+        floor: It contradicts a V where its score's interval ends below this, or its p-value is no lower than chance's.
         caution: The reason of that status.
         mild: Whether the V stays beside that status; else it becomes ~.
         higher_is_better: Direction of the value; scores are always better when higher.
@@ -77,7 +81,7 @@ class Measure:
     needs: tuple[str, ...] = ()
     headline: bool = False
     guard: str = ""
-    floor: float = 0.0
+    floor: float = ABSENT
     caution: str = ""
     mild: bool = False
     higher_is_better: bool = True
@@ -89,7 +93,7 @@ def measure(
     *needs: str,
     headline: bool = False,
     guard: str = "",
-    floor: float = 0.0,
+    floor: float = ABSENT,
     caution: str = "",
     mild: bool = False,
     higher_is_better: bool = True,

@@ -57,12 +57,12 @@ def of_codes(candidate: LatentCandidate, codes: Inputs, n: int) -> Population:
     Args:
         candidate: The input.
         codes: All inputs of N real images, as the encoder finds them.
-        n: Images, of which there are no more than N. E is another real image, a third of all N away, so that no two
-            images are a pair twice.
+        n: Images, of which there are no more than N. E is another real image, in no other pair if N allows it; else a
+            third of all N away, so that no two images are a pair twice, but each may be O in one and E in another.
     """
     total = len(codes[candidate.name])
     o = torch.arange(min(n, total))
-    e = (o + total // 3) % total
+    e = (o + (n if 2 * n <= total else total // 3)) % total
     of_o, of_e = ({name: value[rows.to(value.device)] for name, value in codes.items()} for rows in (o, e))
     named = replace(candidate, name=code_name(candidate.name), kind=Kind.CODE)
     return Population(named, candidate.name, of_o, of_o, Pairs(of_o, of_e, "independent"), coded=True)

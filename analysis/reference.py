@@ -15,7 +15,6 @@ from analysis.similarity import information_imbalance
 from analysis.smoothness import STEPS, PathShape, path_shape
 from analysis.space import Space
 from analysis.subject import Phi, Subject
-from analysis.support import RealImages
 from datamodules.base import encode
 
 Array = NDArray[np.float64]
@@ -51,20 +50,15 @@ class Reference(Space):
         reconstructions: Its images of the codes of real ones; ``None`` without an encoder.
 
     Raises:
-        ValueError: φ gives features that are not finite, not (N, D), or the same for nearly all real images.
+        ValueError: φ gives features that are not finite or not (N, D).
+        InputError: φ gives the same features for nearly all real images.
     """
 
     def __init__(self, subject: Subject, phi: Phi, name: str) -> None:
         super().__init__(name, phi)
         self.subject = subject
         self.originals, held_out = self.features(subject.images), subject.held_out
-        try:
-            self.support = RealImages(self.originals[held_out:])
-        except ValueError as error:
-            raise ValueError(
-                f"phi ({name}) must give features that tell the real images apart: {error}: remove copies from images, "
-                f"or leave this phi out"
-            ) from error
+        self.support = self.real_images(self.originals[held_out:])
         if subject.factors is not None:
             self.read(self.originals, subject.factors)
         self.real, self.cross_fades = self.originals[:held_out], self.features(subject.cross_fades)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.calibration import SIGNIFICANT, STILL, Estimate, bootstrap, greater
 from analysis.checks import check_features
-from analysis.measures import Finding, measure
+from analysis.measures import CONSTRUCTED, Finding, measure
 
 if TYPE_CHECKING:
     from analysis.evidence import Evidence
@@ -114,9 +114,6 @@ def flips(o: Array, e: Array, c: Array) -> NDArray[np.bool_]:
 
 EQUAL = 1e-12
 """O and E whose mean squared distance lies below are equal."""
-
-CONSTRUCTED = "by construction"
-"""Status of a candidate that gives E whatever the model is: nothing else enters there or after it."""
 
 
 def _estimate(estimator: str, distances: Array, seed: int) -> Estimate:

@@ -35,13 +35,13 @@ NOTES = MappingProxyType({MEASURED_ROWS: "measurement.json", INJECTION_ROWS: "in
 MODEL = "model"
 """The candidate of a row that is about the whole model."""
 
-CONTRADICTED = ("holes", "apart", "poor", "few")
-"""Statuses that took a V away."""
+CONTRADICTED = ("holes", "jumps", "apart", "poor", "few", "collapsed")
+"""Statuses that took a V away, or forbid one."""
 
 MILD = ("leaves", "by construction")
 """Statuses that stand beside a verdict and change nothing of it."""
 
-CAUTIONS = ("vacuous", "breaks", "collapsed", *CONTRADICTED, *MILD)
+CAUTIONS = ("vacuous", "breaks", *CONTRADICTED, *MILD)
 """Statuses that say how a verdict is to be taken."""
 
 SUMMARY = ("strictness", "strictness_layers", "breadth")

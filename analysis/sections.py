@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.measures import JOINT
+from analysis.measures import CONSTRUCTED, JOINT
 from analysis.pictures import Album
-from analysis.relevance import CONSTRUCTED
 from analysis.results import CONTACT_SHEET, PROPERTIES
 from datamodules.base import Role
 
@@ -103,6 +102,7 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
     """What the page shows of one cell; adds the evidence behind its verdicts to ``panels``."""
     main = [name for name, kind in cell.candidates.items() if kind in COMPACT_KINDS or name == "h"]
     strips = {name: album.add(cell.figures / f"{name}.smoothness.png") for name in cell.candidates}
+    built = cell.rows[(cell.rows["property"] == "relevance") & (cell.rows["status"] == CONSTRUCTED)]
     return {
         "label": cell.label,
         "name": cell.name,
@@ -118,7 +118,7 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "more_strips": [(name, key) for name, key in strips.items() if key and name not in main],
         "relevance": _matrix(cell, ("S_T", "S_1"), "value", (WHOLE, *ROLES)),
         "effects": _effects(cell),
-        "constructed": sorted(cell.rows.loc[cell.rows["status"] == CONSTRUCTED, "candidate"].unique()),
+        "constructed": sorted(built["candidate"].unique()),
         "flips": _matrix(cell, ("flips",), "score"),
         "probes": _matrix(cell, ("probe",), "score"),
         "steps": _steps(cell),

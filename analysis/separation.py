@@ -1,4 +1,4 @@
-"""Which φ tells images from what is none? ``python -m analysis.separation data=shapes study=runs/demo``."""
+"""Which φ tells images from what is none? ``python -m analysis.separation data=shapes models=runs/demo``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from analysis.interventions import generate_all
 from analysis.space import Space
 from analysis.subject import Phi
 from analysis.support import RealImages, cross_fades
-from analysis.trained import load, real_data
+from analysis.trained import load, real_data, trained_cells
 from datamodules.base import to_float
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import write_whole
@@ -127,7 +127,7 @@ def app(config: DictConfig) -> None:
     generator = torch.Generator().manual_seed(config.seed)
     probes, real = images[: config.n], images[config.n : config.n + config.reference]
     pictures = distorted(probes, generator)
-    for run in sorted(file.parent for file in Path(config.study or "").glob("cells/*/manifest.json")):
+    for run in [] if config.models is None else trained_cells(Path(config.models)):
         trained, model, _twin = load(run)
         if trained.data_name == config.data_name:
             found = of_model(model, probes, generator)

@@ -39,27 +39,27 @@ class Failure:
     trace: str = ""
 
 
-def cells_at_once(cells: Mapping[Path, DictConfig]) -> int:
+def cells_at_once(cells: Mapping[Path, DictConfig], threads: int) -> int:
     """As many cells as there are cores for their threads; one after the other on a GPU."""
     if any(config.accelerator != "cpu" for config in cells.values()) and torch.accelerator.is_available():
         return 1
     cores: int = cpu_count()
-    return min(len(cells), max(1, cores // _threads(cells)))
+    return min(len(cells), max(1, cores // threads))
 
 
-def _threads(cells: Mapping[Path, DictConfig]) -> int:
-    """Of a cell among others: what was asked for, else one."""
-    asked = (config.threads for config in cells.values() if isinstance(config.threads, int))
-    return max(asked, default=1)
+def threads_of(cells: Mapping[Path, DictConfig]) -> int:
+    """Of a cell among others: what was asked for, or what one of them was begun with, else one."""
+    known = (config.get("threads") for config in cells.values())
+    return max((threads for threads in known if threads), default=1)
 
 
-def run_cells(task: Task, cells: Mapping[Path, DictConfig], at_once: int, lines: Lines) -> dict[str, Failure]:
+def run_cells(task: Task, cells: Mapping[Path, DictConfig], threads: int, lines: Lines) -> dict[str, Failure]:
     """Run every cell, in order.
 
     Args:
         task: What is done with a cell; found again by its name in other processes.
         cells: Their configs, resolved, by directory.
-        at_once: How many run at the same time.
+        threads: Of each; as many cells run at the same time as there are cores for theirs.
         lines: Where they are shown.
 
     Returns:
@@ -67,8 +67,9 @@ def run_cells(task: Task, cells: Mapping[Path, DictConfig], at_once: int, lines:
     """
     # Both are read when a process starts. Bars would tear the lines; threads without a core would hold up the others.
     os.environ["TQDM_DISABLE"] = "1"
+    at_once = cells_at_once(cells, threads)
     if at_once > 1:
-        os.environ["OMP_NUM_THREADS"] = str(_threads(cells))
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     waiting = list(cells.items())[::-1]
     running: dict[Connection, tuple[str, SpawnProcess]] = {}
     failures: dict[str, Failure] = {}
@@ -111,8 +112,10 @@ def _start(task: Task, config: DictConfig, cell: Path) -> tuple[Connection, Spaw
     process = context.Process(target=_work, args=(sender, task, config, cell))
     # Inherited: at Ctrl-C the terminal interrupts every process, and each would have something to say about it.
     heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.start()
-    signal.signal(signal.SIGINT, heeded)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, heeded)
     sender.close()
     return receiver, process
 
@@ -135,13 +138,15 @@ def _work(sender: Connection, task: Task, config: DictConfig, cell: Path) -> Non
             sender.send(message)
 
     progress.listener = send
-    sys.stdout = sys.stderr = Printed(send)
+    sys.stdout = sys.stderr = printed = Printed(send)
     try:
         task(config, cell)
     except Exception as error:
         line = one_line(error)
         last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         send(Failure(last, traceback.format_exc()) if line is None else Failure(line))
+    finally:
+        printed.close()
 
 
 class Printed(io.TextIOBase):
@@ -156,6 +161,11 @@ class Printed(io.TextIOBase):
         for line in whole:
             self._send(line)
         return len(text)
+
+    def close(self) -> None:
+        """Send what has no end of line."""
+        if self._begun:
+            self.write("\n")
 
 
 def _death(code: int) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.calibration import PERMUTATIONS, Estimate, bootstrap, interval
+from analysis.calibration import ABSENT, PERMUTATIONS, Estimate, bootstrap, interval
 from analysis.checks import check_features, check_finite
 from analysis.measures import Finding, MissingError, measure
 
@@ -158,6 +158,16 @@ def continuous(evidence: "Evidence") -> Iterator[Finding]:
     """Continuity of the walks, whatever their images are of, between 0 and what true factor paths reach."""
     values, best = path_shape(evidence.walks)["continuity"], evidence.reference.smoothest["continuity"]
     yield _of_paths(evidence, values, 0.0, float(best.mean()))
+
+
+JUMPS = "one walk in twenty has a jump in it"
+
+
+@measure("smoothness", "unbroken", "moves", guard="jumps", floor=0.95, caution=JUMPS)
+def unbroken(evidence: "Evidence") -> Iterator[Finding]:
+    """Share of the walks without a jump, which a mean over all hides where jumps are rare."""
+    continuity, best = path_shape(evidence.walks)["continuity"], evidence.reference.smoothest["continuity"]
+    yield _of_paths(evidence, (continuity >= ABSENT * best.mean()).astype(np.float64), 0.0, 1.0)
 
 
 LEAVES = "its walks leave the data: in their middle in-distribution images are rarer than at their own ends"

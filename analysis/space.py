@@ -9,6 +9,8 @@ from torch import Tensor
 
 from analysis.phi import Readout
 from analysis.subject import Factors, Phi, array
+from analysis.support import RealImages
+from datamodules.errors import InputError
 
 Array = NDArray[np.float64]
 
@@ -43,6 +45,20 @@ class Space:
         if self.unread:
             names = ", ".join(f"{name} ({self.accuracy[name]:.2f})" for name in self.unread)
             print(f"phi: {self.name} reads no better than by chance, and leaves out: {names}")
+
+    def real_images(self, features: Array) -> RealImages:
+        """What images are held against, of the features (N, D) of real ones.
+
+        Raises:
+            InputError: φ gives the same for nearly all of them.
+        """
+        try:
+            return RealImages(features)
+        except ValueError as error:
+            raise InputError(
+                f"phi ({self.name}) must give features that tell the real images apart: {error}: remove copies from "
+                f"images, or leave this phi out"
+            ) from error
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Array:

@@ -17,7 +17,7 @@ from analysis.inject import inject, is_injected
 from analysis.lines import Lines
 from analysis.measure import is_measured, measure
 from analysis.report import show
-from analysis.side_by_side import cells_at_once, run_cells
+from analysis.side_by_side import run_cells, threads_of
 from analysis.trained import real_data
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
@@ -41,11 +41,14 @@ class Sweep(Callback):
         Sweep.study = Path(config.dir)
 
 
-def refuse(cells: Mapping[Path, DictConfig]) -> None:
+def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
     """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
 
     Args:
         cells: Configs by directory.
+
+    Returns:
+        What training keeps of each.
 
     Raises:
         InputError: Names the first.
@@ -58,6 +61,7 @@ def refuse(cells: Mapping[Path, DictConfig]) -> None:
             measuring.checked(config, real)
         if config.inject and not is_injected(config, cell):
             injecting.checked(config, real)
+    return kept
 
 
 def run(config: DictConfig, cell: Path) -> None:
@@ -99,9 +103,9 @@ def main() -> None:
     failures = {}
     try:
         app()
-        refuse(Sweep.cells)
+        kept = refuse(Sweep.cells)
         lines = Lines([cell.name for cell in Sweep.cells], sys.stdout, live=sys.stdout.isatty())
-        failures = run_cells(run, Sweep.cells, cells_at_once(Sweep.cells), lines)
+        failures = run_cells(run, Sweep.cells, threads_of(kept), lines)
     finally:
         # Also when a cell failed: the others have been run.
         if Sweep.study and any(Sweep.study.glob("cells/*/*.parquet")):

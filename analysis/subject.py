@@ -36,6 +36,9 @@ REFERENCES = 512
 FACTOR_WALKS = 128
 """Walks behind the ceiling of smoothness."""
 
+WALK_EVERY = 8
+"""Pairs to a walk, which takes many generations."""
+
 WALKS = 64
 """Least number of walks of what moves the image, where there are as many pairs: fewer leave no verdict."""
 
@@ -155,8 +158,8 @@ class Subject:
 
     @property
     def few(self) -> int:
-        """An eighth of the images: of controls, which take many generations each."""
-        return max(4, self.n // 8)
+        """Pairs of controls, and of walks where that is not too few of them."""
+        return max(4, self.n // WALK_EVERY)
 
     @property
     def first(self) -> int:

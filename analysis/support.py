@@ -136,14 +136,13 @@ class RealImages:
 
 
 def cross_fades(images: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """The null of realism: ``n`` halfway mixtures of two unrelated images each, images between images that are none.
+    """The null of realism: halfway mixtures of two unrelated images each, images between images that are none.
 
     Args:
         images: Real images (N, C, H, W).
-        n: How many.
+        n: How many; no pair is mixed twice, so that there are no more than N(N − 1)/2.
         generator: Chooses the pairs.
     """
-    first = torch.randint(len(images), (n,), generator=generator)
-    # An offset that is never 0 modulo N: no image is mixed with itself.
-    second = (first + torch.randint(1, len(images), (n,), generator=generator)) % len(images)
+    pairs = torch.triu_indices(len(images), len(images), 1)
+    first, second = pairs[:, torch.randperm(pairs.shape[1], generator=generator)[:n]]
     return (images[first] + images[second]) / 2

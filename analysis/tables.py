@@ -15,6 +15,7 @@ MARKS = {
     "vacuous": "*",
     "breaks": "!",
     "holes": "o",
+    "jumps": "^",
     "apart": "|",
     "chance": "?",
     "leaves": ">",
@@ -52,7 +53,8 @@ def verdict_table(rows: pd.DataFrame) -> str:
         "~ neither can be said, or ~- too little was measured   * vacuous: nothing moves",
         "= by construction: nothing else enters   ! breaks: changed into what is no image",
         "o holes: one draw in twenty is no image   > leaves: halfway there are fewer images of the data",
-        "| apart: halfway between two lies no mixture   # the model's own images are poor, or all alike",
+        "^ jumps: one walk in twenty has one   | apart: halfway between two lies no mixture",
+        "# the model's own images are poor, or all alike",
     ]
     for reason in table.loc[table["verdict"] == "n/a", "reason"].unique():
         lines += textwrap.wrap(f"n/a {reason}", 100, subsequent_indent="    ")

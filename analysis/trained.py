@@ -16,6 +16,7 @@ from torch import Tensor
 
 from analysis.instances import instances
 from analysis.phi import UnreadError
+from analysis.space import Space
 from analysis.subject import SMALLEST, Factors, Phi
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
@@ -42,6 +43,22 @@ def read_manifest(run: Path) -> dict[str, Any]:
         return cast(dict[str, Any], json.loads((run / "manifest.json").read_text()))
 
 
+def is_trained(run: Path) -> bool:
+    """Whether ``run`` holds a finished training."""
+    return (run / "manifest.json").exists()
+
+
+def trained_cells(study: Path) -> list[Path]:
+    """Directories of the cells of a study whose models are trained, in order of their names.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not (runs := sorted(file.parent for file in study.glob("cells/*/manifest.json"))):
+        raise InputError(f"study={study} has no trained model (no cells/*/manifest.json): run analysis.study first")
+    return runs
+
+
 def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
     """The config of a run directory, its model with the trained weights, and the same untrained.
 
@@ -54,7 +71,7 @@ def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
     Raises:
         InputError: ``run`` holds no trained model, its weights are of another shape, or a pipeline cannot be loaded.
     """
-    if not (run / "manifest.json").exists():
+    if not is_trained(run):
         raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
     trained = read_config(run)
     if "pipeline" in trained:
@@ -87,7 +104,8 @@ def feature_spaces(phi: DictConfig, data: ImageDataModule | None, cache: Path) -
             found[name] = instantiate(settings)(data=data, cache=cache)
         except UnreadError as reason:
             print(f"phi: {DEFAULT.__name__} in the place of {name}: {reason}")
-            found[DEFAULT.__name__] = DEFAULT(data, cache)
+            if DEFAULT.__name__ not in phi:
+                found[DEFAULT.__name__] = DEFAULT(data, cache)
     return found
 
 
@@ -140,6 +158,16 @@ class RealData:
             return None
         return Factors(self._test.values, self.data.factors, self.data.render)
 
+    def check_told_apart(self) -> None:
+        """See that every feature space tells the real images apart.
+
+        Raises:
+            InputError: One does not, cannot be had, or there are too few images.
+        """
+        for name, phi in self.phis.items():
+            space = Space(name, phi)
+            space.real_images(space.features(self.images[len(self.images) // 2 :]))
+
 
 def real_data(config: DictConfig, data: DictConfig | None) -> RealData:
     """What models are held against, the same for all cells of a study: made and read once, if they run one by one.
@@ -185,10 +213,12 @@ class Trained:
 
     def __init__(self, config: DictConfig, run: Path) -> None:
         keep_freed_memory()
-        if config.threads:
-            torch.set_num_threads(config.threads)
         device = "cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
         trained, self.model, self.twin = load(run, device)
+        # As many as in the training, so that the numbers are the same whether that was just now or long ago; but no
+        # more than a cell has beside others.
+        here = torch.get_num_threads()
+        torch.set_num_threads(config.threads or min(here, trained.get("threads") or here))
         self.manifest = read_manifest(run)
         self.seed: int = trained.seed
         self.real = real_data(config, trained.data)

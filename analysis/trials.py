@@ -61,8 +61,11 @@ class Trials:
 
     @cached_property
     def exact(self) -> bool:
-        """Whether E's value gives E in every pair: nothing else enters there or after it."""
-        if self.injected is None:
+        """Whether E's value gives E in every pair, as nothing else enters there or after it.
+
+        That another input changes nothing would be found, not built.
+        """
+        if self.injected is None or (self.population.is_input and len(self.population.inputs) > 1):
             return False
         _o, e, c = self.injected.unbind(1)
         return bool((c - e).abs().max() < SAME)

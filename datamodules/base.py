@@ -225,7 +225,8 @@ class ImageDataModule(LightningDataModule, ABC):
         found = hashlib.sha256(repr(self.factors).encode())
         for name, images in sorted(self.splits.items()):
             found.update(f"{name} {tuple(images.pixels.shape)}".encode())
-            found.update(images.pixels.numpy().tobytes() + images.values.numpy().tobytes())
+            found.update(images.pixels.numpy().data)
+            found.update(images.values.numpy().data)
         return found.hexdigest()
 
     @property

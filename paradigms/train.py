@@ -131,7 +131,11 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
         config.paradigm.condition_width = data.condition_width
     if config.precision == "auto":
         config.precision = fastest_precision(config.accelerator)
-    kept_settings(config, run)
+    if config.threads is None:
+        # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
+        config.threads = kept_settings(config, run).get("threads")
+    else:
+        kept_settings(config, run)
     # Whether the networks fit the images.
     instantiate(config.paradigm, _convert_="all")
     return config
@@ -163,7 +167,6 @@ def train(config: DictConfig, run: Path) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in EXPECTED:
         warnings.filterwarnings("ignore", f".*{message}")
-    before = kept_settings(config, run)
     kept, noted = run / "config.yaml", run / "manifest.json"
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
@@ -177,8 +180,7 @@ def train(config: DictConfig, run: Path) -> None:
     # Now, so that images that cannot be read leave nothing behind.
     data.setup("fit")
     if config.threads is None and on_cpu(config.accelerator):
-        # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
-        config.threads = before.get("threads") or fastest_threads(config, data)
+        config.threads = fastest_threads(config, data)
     if config.threads:
         torch.set_num_threads(config.threads)
     seed_everything(config.seed, verbose=False)

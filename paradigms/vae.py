@@ -49,12 +49,14 @@ class Autoencoder(DecoderModel):
         least KL divergence to the prior of all codes ``a code + b``, ``E ½ log(s² / exp(log_variance))``. The map goes
         into the encoder's last layer and its inverse into the decoder's first: decoded images stay as they are.
         """
-        codes = [self.encode(part) for part in images.split(256)]
-        mean, log_variance = (torch.cat(parts) for parts in zip(*codes, strict=True))
-        shift = mean.mean(dim=0)
-        scale = (mean.var(dim=0, unbiased=False) + log_variance.exp().mean(dim=0)).sqrt()
         first = cast(nn.Linear, cast(nn.Sequential, self.decoder.stages[0])[0])
-        first.bias.add_(first.weight @ shift)
+        # In full precision, whatever the training is in: what the encoder loses the decoder must get back.
+        with torch.autocast(images.device.type, enabled=False):
+            codes = [self.encode(part) for part in images.split(256)]
+            mean, log_variance = (torch.cat(parts) for parts in zip(*codes, strict=True))
+            shift = mean.mean(dim=0)
+            scale = (mean.var(dim=0, unbiased=False) + log_variance.exp().mean(dim=0)).sqrt()
+            first.bias.add_(first.weight @ shift)
         first.weight.mul_(scale)
         of_mean, of_log_variance = self.to_code.bias.chunk(2)
         of_mean.sub_(shift).div_(scale)

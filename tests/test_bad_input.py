@@ -142,6 +142,13 @@ def test_nothing_to_align(monkeypatch, capfd, tmp_path):
     assert "n=4 must be a whole number, at least" in fails(monkeypatch, capfd, align.main, f"study={tmp_path}", "n=4")
 
 
+def copies(folder):
+    """Twelve copies of each of forty images."""
+    for i in range(480):
+        Image.new("RGB", (32, 32), (6 * (i % 40), 0, 0)).save(folder / f"{i}.png")
+    return folder
+
+
 def of_study(monkeypatch, capfd, tmp_path, *arguments):
     """The one line of a study that is refused before anything is trained."""
     monkeypatch.setattr(study.Sweep, "cells", {})
@@ -160,12 +167,15 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
         (["data.num_images=100"], ["data.split leaves", "test images, fewer than"]),
         (["phi=lpips"], ["lpips", "weights"]),
         (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
+        (["data=image_folder", "phi=pixel"], ["phi (pixel) must give features that tell the real images apart"]),
         (["data.image_size=20"], ["data.image_size=20 must be a multiple of 8"]),
         (["dir=/dev/null/study"], ["/dev/null", "choose a directory that can be written"]),
     ],
 )
-def test_nothing_is_trained_that_would_fail_later(monkeypatch, capfd, tmp_path, arguments, told):
+def test_nothing_is_trained_that_would_fail_later(monkeypatch, capfd, tmp_path, folder, arguments, told):
     few = () if any("num_images" in a for a in arguments) else ("data.num_images=1000",)
+    if "data=image_folder" in arguments:
+        few = (f"data.folder={copies(folder)}",)
     line = of_study(monkeypatch, capfd, tmp_path, *few, *arguments)
     assert all(word in line for word in told), line
 

@@ -159,6 +159,13 @@ class Clusters(Planted):
         return render(0.2 * z + 0.8 * (z[:, :1] > 0.5))
 
 
+class Rarity(Planted):
+    """Two corners with nothing between them, one of them five times as rare as the other."""
+
+    def image(self, z, u):
+        return render(0.2 * z + 0.8 * (z[:, :1] > 0.83))
+
+
 class Memoriser(Planted):
     """64 images that it has seen: the one whose value is nearest."""
 

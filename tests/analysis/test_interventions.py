@@ -11,7 +11,11 @@ from paradigms.contract import Kind, LatentCandidate, Path
 
 def test_cross_fades_never_mix_an_image_with_itself():
     images = torch.eye(8).view(8, 1, 2, 4)
-    assert cross_fades(images, 500, torch.Generator().manual_seed(0)).amax() == 0.5
+    fades = cross_fades(images, 500, torch.Generator().manual_seed(0))
+    assert fades.amax() == 0.5
+    # No two of them are of the same pair, of which there are 28.
+    assert len(fades) == len(fades.unique(dim=0)) == 28
+    assert len(cross_fades(images, 5, torch.Generator().manual_seed(0))) == 5
 
 
 def test_gaussian_values_have_the_mean_and_spread_of_the_recorded_ones():

@@ -39,17 +39,19 @@ def test_an_ignored_input_is_irrelevant_and_has_no_path(renderer):
     assert rows.query("candidate == 'u' and property == 'density' and headline").status.tolist() == ["vacuous"]
 
 
-def judged_anew(status, high, p_value, verdict="~"):
+def judged_anew(status, high, p_value, verdict="~", **more):
     row = {
         "score": 0.1,
         "ci_low": 0.0,
         "ci_high": high,
         "p_value": p_value,
         "n": 100,
+        "kind": "prior",
+        "property": "density",
         "verdict": verdict,
         "status": status,
         "reason": "why",
-    }
+    } | more
     judge([[row]], [])
     return row
 
@@ -68,7 +70,10 @@ def test_what_chance_does_as_well_is_absent_and_says_so(before, after):
 def test_too_wide_an_interval_is_no_verdict_and_says_how_many_images_would_do():
     row = judged_anew("ok", 0.8, 0.5)
     assert (row["verdict"], row["status"]) == ("~", "few")
-    assert row["reason"] == "too little was measured: 100 gave this interval, 400 would do"
+    assert row["reason"] == "too little was measured: 100 gave this interval, n=400 would do"
+    row = judged_anew("ok", 0.8, 0.5, property="smoothness", kind="code")
+    walks = "too little was measured: 100 walks gave this interval, 400 would do: n=3200"
+    assert row["reason"] == f"{walks}, of as many real images that are held out"
     assert enough(100, 0.0, WIDE) == 100
 
 
@@ -104,6 +109,19 @@ def test_holes_are_seen_in_the_worst_images():
     assert of_z.verdict["realism_5%"] == "X"
 
 
+def test_what_another_input_leaves_to_a_place_is_found_and_not_built():
+    rows = measured(Planted(), candidates=["z"], properties=["relevance"])[0].set_index("estimator")
+    total = rows[rows.target == "all"].loc["S_T"]
+    assert (total.value, total.status) == (1, "ok")
+    assert total.reason.startswith("carries")
+
+
+def test_an_encoder_with_few_real_images_is_measured():
+    rows = measure_model(Encoded(), render(PLACES)[:30], phi, n=24)
+    assert set(rows.candidate) == {"z", "mu", "u", "mu.u"}
+    assert (rows[rows.candidate == "mu"].n <= 24).all()
+
+
 class Encoded(Planted):
     """A renderer with a perfect encoder of the real images."""
 
@@ -125,7 +143,7 @@ def test_a_generator_is_dense_by_its_own_standard_whatever_it_makes():
     assert rows.status["relative"] == "n/a"
     rows = measured(PLANTED["weak, without an encoder"].model, candidates=["z"], properties=["density"])[0]
     relative = rows.set_index("estimator").loc["relative"]
-    assert (relative.verdict, relative.reason[:15]) == ("V", "by construction")
+    assert (relative.verdict, relative.status) == ("V", "by construction")
 
 
 def test_codes_are_measured_beside_draws_and_with_the_true_factors():

@@ -108,3 +108,7 @@ def test_cautions_and_missing_trainings_show_in_the_verdict_over_trainings(
     rows.loc[z & (rows["seed"] == 0), "status"] = "holes"
     found = over_seeds(rows).query("property == 'density'").set_index("candidate")
     assert found.loc["z", ["verdict", "status"]].tolist() == ["~", "holes"]
+    # Of one that has collapsed the score says nothing.
+    rows.loc[z & (rows["seed"] == 0), ["status", "verdict"]] = ["collapsed", "X"]
+    found = over_seeds(rows).query("property == 'density'").set_index("candidate")
+    assert found.loc["z", ["verdict", "status"]].tolist() == ["~", "collapsed"]

@@ -1,12 +1,14 @@
 """What each φ takes for real, on images of which it is known."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from generators import Chain
 from world import phi
 
-from analysis.separation import distorted, markdown, of_model, put, separation
+from analysis.separation import distorted, main, markdown, of_model, put, separation
 
 DRAWS = torch.Generator().manual_seed(0)
 
@@ -37,7 +39,7 @@ def test_what_sees_nothing_takes_all_for_the_same(table):
 
 
 def test_more_noise_is_less_real():
-    images = torch.zeros(2, 3, 16, 16)
+    images = torch.zeros(8, 3, 16, 16)
     made = distorted(images, torch.Generator().manual_seed(0))
     assert made["with noise, σ .05"].std() > 2 * made["with noise, σ .02"].std() > 0
     assert all(x.shape == images.shape and x.abs().max() <= 1 for x in made.values())
@@ -53,3 +55,16 @@ def test_a_section_takes_the_place_of_its_older_self_alone(table, tmp_path):
     assert "kept" in text
     assert "old" not in text
     assert "| uniform noise | 0.00 /" in text
+
+
+def test_the_command_writes_its_table_and_names_what_is_missing(monkeypatch, capsys, tmp_path):
+    few = ["data.num_images=400", "n=16", "reference=20", "phi=[pixel,random]", f"data_dir={tmp_path}"]
+    table = f"table={tmp_path / 'separation.md'}"
+    monkeypatch.setattr(sys, "argv", ["separation", "data=shapes", *few, table, "threads=1"])
+    main()
+    assert "| | pixel | random |" in (tmp_path / "separation.md").read_text()
+    assert "## shapes" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["separation", "data=shapes", *few, table, "threads=1", f"models={tmp_path}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"{tmp_path} has no trained model" in capsys.readouterr().err

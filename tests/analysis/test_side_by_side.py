@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from analysis import side_by_side
 from analysis.lines import Lines, duration
-from analysis.side_by_side import cells_at_once, run_cells
+from analysis.side_by_side import cells_at_once, run_cells, threads_of
 from datamodules.progress import Stage
 
 UP, CLEAR = "\x1b[{}F", "\x1b[J"
@@ -97,6 +97,7 @@ def test_a_file_has_a_line_at_each_checkpoint_and_end_and_nothing_else():
     lines.stage("gan", Stage("training", 64, 128, "images", lasting=True))
     lines.say("gan", "labeller:   0%\rlabeller: 100%")
     lines.say("gan", "runs/gan: already measured")
+    lines.say("gan", "/data/gan/1.png: broken")
     lines.say("gan", "")
     lines.draw()
     lines.end("gan")
@@ -104,6 +105,7 @@ def test_a_file_has_a_line_at_each_checkpoint_and_end_and_nothing_else():
         "gan: training, 64 of 128 images, 32 images/s, 2 s left",
         "gan: labeller: 100%",
         "runs/gan: already measured",
+        "gan: /data/gan/1.png: broken",
         "gan: done in 2 s",
     ]
 
@@ -120,7 +122,8 @@ def test_as_many_cells_at_once_as_there_are_cores_for_them(monkeypatch, threads,
     monkeypatch.setattr(side_by_side, "cpu_count", lambda: 4)
     monkeypatch.setattr("torch.accelerator.is_available", lambda: gpu)
     config = OmegaConf.create({"threads": threads, "accelerator": "auto"})
-    assert cells_at_once({Path(name): config for name in "abc"}) == at_once
+    cells = {Path(name): config for name in "abc"}
+    assert cells_at_once(cells, threads_of(cells)) == at_once
 
 
 @pytest.fixture
@@ -133,8 +136,8 @@ def environment(monkeypatch):
 def test_a_cell_that_fails_or_is_killed_leaves_the_others(environment):
     names = ("mistaken", "defective", "killed", "good")
     lines, stream, _clock = drawn(*names, live=False)
-    config = OmegaConf.create({"threads": None})
-    failures = run_cells(jobs.work, {Path(name): config for name in names}, 2, lines)
+    config = OmegaConf.create({"accelerator": "cpu"})
+    failures = run_cells(jobs.work, {Path(name): config for name in names}, 1, lines)
     assert {name: failure.line for name, failure in failures.items()} == {
         "mistaken": "seed=-1: give more",
         "defective": "KeyError: 'nothing'",
@@ -156,5 +159,5 @@ def test_an_interrupt_stops_all(environment):
 
     lines = Interrupted(["endless"], io.StringIO(), live=False)
     with pytest.raises(KeyboardInterrupt):
-        run_cells(jobs.work, {Path("endless"): OmegaConf.create({"threads": None})}, 1, lines)
+        run_cells(jobs.work, {Path("endless"): OmegaConf.create({"accelerator": "cpu"})}, 1, lines)
     assert multiprocessing.active_children() == []

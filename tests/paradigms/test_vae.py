@@ -108,6 +108,16 @@ def test_standardizing_the_code_changes_no_image_and_gives_the_least_kl_divergen
         assert moved > least
 
 
+def test_standardizing_within_a_training_in_bfloat16_is_exact():
+    networks, images = [build().network for _ in range(2)], pictures()
+    for network in networks:
+        network.load_state_dict(networks[0].state_dict())
+    networks[0].standardize(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        networks[1].standardize(images)
+    torch.testing.assert_close(networks[1].state_dict(), networks[0].state_dict(), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_a_finished_vae_has_codes_of_variance_1(beta):
     vae, images = build(beta=beta), pictures()
