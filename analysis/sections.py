@@ -260,7 +260,12 @@ def labellers(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             "name": entry["phi"].get("name", "φ"),
             "cells": entry["cells"],
             "factors": [
-                {"factor": factor, "metric": entry["phi"].get("metric", {}).get(factor, ""), "value": value}
+                {
+                    "factor": factor,
+                    "metric": entry["phi"].get("metric", {}).get(factor, ""),
+                    "value": value,
+                    "unread": factor in entry["phi"].get("unread", ()),
+                }
                 for factor, value in entry["phi"].get("accuracy", {}).items()
             ],
         }

@@ -290,3 +290,14 @@ def test_a_window_that_tells_of_fewer_roles_is_shown(add_cell: Callable[..., Non
     late = (rows["window"] == "late") & ((rows["target"] == "content") | (rows["differs"] == "content"))
     rows[~late].to_parquet(file)
     assert "late steps" in Page(build_report(tmp_path)).text
+
+
+def test_factors_that_are_not_read_are_named_as_left_out(add_cell: Callable[..., None], tmp_path: Path) -> None:
+    add_cell(tmp_path / "cells" / "vae", "vae", images=32)
+    note = tmp_path / "cells" / "vae" / "measurement.json"
+    measurement = json.loads(note.read_text())
+    measurement["phi"]["unread"] = ["hue"]
+    note.write_text(json.dumps(measurement))
+    text = Page(build_report(tmp_path)).text
+    assert text.count("left out") == 1
+    assert re.search(r"hue\s*R2\s*0\.970, no better than chance: left out", text)
