@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print the verdicts (12 minutes on two cores)
+demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print the verdicts (an hour on two cores without bfloat16)
 	$(BIN)/python -m analysis.study study=demo
 
 # A thread to each worker: two that share a core wait for each other.
