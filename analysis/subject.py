@@ -142,7 +142,8 @@ class Subject:
         recorded = model.draw(n, generator)
         many = max(n, REFERENCES)
         self.held_out = min(many, len(images) // 2)
-        self.cross_fades = cross_fades(images[: self.held_out], 2 * many, generator)
+        # Drawn apart from all else, so that they are the same for every model.
+        self.cross_fades = cross_fades(images[: self.held_out], 2 * many, self.generator_of("cross-fades"))
         self.samples = generate_all(model, model.draw(many, self.generator_of("samples")), "samples")
         self.reconstructions: Tensor | None = None
         self.codes: Inputs = {}
