@@ -299,5 +299,5 @@ def test_factors_that_are_not_read_are_named_as_left_out(add_cell: Callable[...,
     measurement["phi"]["unread"] = ["hue"]
     note.write_text(json.dumps(measurement))
     text = Page(build_report(tmp_path)).text
-    assert text.count("left out") == 1
+    assert text.count("no better than chance: left out") == 1
     assert re.search(r"hue\s*R2\s*0\.970, no better than chance: left out", text)
