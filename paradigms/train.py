@@ -131,11 +131,10 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
         config.paradigm.condition_width = data.condition_width
     if config.precision == "auto":
         config.precision = fastest_precision(config.accelerator)
+    before = kept_settings(config, run)
     if config.threads is None:
         # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
-        config.threads = kept_settings(config, run).get("threads")
-    else:
-        kept_settings(config, run)
+        config.threads = before.get("threads")
     # Whether the networks fit the images.
     instantiate(config.paradigm, _convert_="all")
     return config

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 import torch
-from generators import Holes, Planted
+from generators import Holes, Planted, Rarity
 from planted import PLANTED
 from world import PLACES, TINTS, phi, render
 
@@ -107,6 +107,13 @@ def test_holes_are_seen_in_the_worst_images():
     of_z = rows[rows.candidate == "z"].set_index("estimator")
     assert of_z.status["in_distribution"] == "holes"
     assert of_z.verdict["realism_5%"] == "X"
+
+
+def test_rare_jumps_are_seen_where_the_mean_hides_them():
+    rows, _ = measured(Rarity(), seed=2, candidates=["z"], properties=["smoothness"])
+    of_z = rows.set_index("estimator").loc["continuity"]
+    assert of_z.ci_low > 0.6
+    assert (of_z.verdict, of_z.status) == ("~", "jumps")
 
 
 def test_what_another_input_leaves_to_a_place_is_found_and_not_built():

@@ -271,7 +271,9 @@ def test_other_settings_are_measured_again(study, tmp_path):
         config = OmegaConf.create({"measure": {"n": n}, "phi": spaces, "data_dir": str(directory / ".cache")})
         assert is_measured(config, cell) == measured
     # Nor is a cell whose note about its training is gone: it is trained on.
+    config = OmegaConf.create({"measure": {"n": 24}, "phi": noted["phi"], "data_dir": str(directory / ".cache")})
     shutil.copytree(cell, tmp_path / "copy")
+    assert is_measured(config, tmp_path / "copy")
     (tmp_path / "copy" / "manifest.json").unlink()
     assert not is_measured(config, tmp_path / "copy")
 
