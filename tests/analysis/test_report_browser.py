@@ -72,7 +72,7 @@ def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_
     opened = visit(demo_study)
     page = opened.page
     assert page.locator("table.verdicts tbody").count() == 3
-    assert page.locator("table.verdicts button[data-panel]").count() == (5 + 5 + 23) * 4
+    assert page.locator("table.verdicts button[data-panel]").count() == (5 + 6 + 23) * 4
     assert page.locator("#map-plot .points path").count() == 128
     shown = page.locator("img[data-picture]")
     assert shown.count() > 10
@@ -83,7 +83,7 @@ def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_
 def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_study: Path) -> None:
     opened = visit(demo_study)
     page = opened.page
-    assert page.locator("#frontier .points path").count() == 5 + 5 + 23
+    assert page.locator("#frontier .points path").count() == 5 + 6 + 23
     assert page.locator("#depth .points path").count() == 4 + 4 + 21
     assert page.locator("#split .drawn img").first.is_visible()
     opened.clean()
@@ -173,9 +173,9 @@ def test_the_selector_shows_the_models_of_one_size(visit: Open, bottleneck_study
 def test_lines_against_bottleneck_can_be_chosen(visit: Open, bottleneck_study: Path) -> None:
     opened = visit(bottleneck_study)
     lines = opened.page.locator("#sweep-density .scatterlayer .trace")
-    assert lines.count() == 5
-    opened.page.locator("#sweep").get_by_label("skip.3").check()
     assert lines.count() == 6
+    opened.page.locator("#sweep").get_by_label("skip.3").check()
+    assert lines.count() == 7
     opened.clean()
 
 
