@@ -16,13 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, DATA, Place, align
-from analysis.figures import save_alignment
-from analysis.interventions import generate_all, groups, record_all, split_inputs
-from analysis.population import code_name
-from analysis.sink import as_table, logged
-from analysis.subject import SMALLEST, array, value_gram
-from analysis.tables import alignment_table
-from analysis.trained import Trained, trained_cells
+from analysis.cells.sink import as_table, logged
+from analysis.cells.trained import Trained, trained_cells
+from analysis.experiment.generation import generate_all, groups, record_all, split_inputs
+from analysis.experiment.population import code_name
+from analysis.experiment.subject import SMALLEST, value_gram
+from analysis.features.factors import array
+from analysis.report.figures import save_alignment
+from analysis.report.tables import alignment_table
 from datamodules.base import encode
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import readable, write_whole

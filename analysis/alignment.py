@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from analysis.calibration import Estimate, about, halves, max_statistic, permutation_p_value, permutations
-from analysis.checks import check_features
-from analysis.prepared import rounded_distances, u_centred
-from analysis.similarity import NEIGHBOURS
+from analysis.metrics.calibration import Estimate, about, halves, max_statistic, permutation_p_value, permutations
+from analysis.metrics.checks import check_features
+from analysis.metrics.comparisons import rounded_distances, u_centred
+from analysis.metrics.similarity import NEIGHBOURS
 from datamodules.files import readable
 from paradigms.contract import Kind
 
@@ -68,7 +68,7 @@ class Place:
 
 
 def _kernel(gram: Array, _k: int) -> Array:
-    """Its products are debiased CKA, as in :class:`analysis.prepared.CKA`; zeros where the values never change."""
+    """Its products are debiased CKA, as in ``analysis.metrics.comparisons``; zeros where the values never change."""
     centred = u_centred(gram)
     return np.asarray(centred / (np.linalg.norm(centred) or 1.0))
 

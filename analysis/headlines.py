@@ -20,14 +20,13 @@ from omegaconf import DictConfig
 from scipy.stats import t
 from tqdm import tqdm
 
-from analysis.calibration import LEVEL
-from analysis.density import prdc
-from analysis.disentanglement import dci, discretise, mig
-from analysis.interventions import generate_all
-from analysis.measures import JOINT
-from analysis.results import finished_cells, read_cell
-from analysis.subject import array
-from analysis.trained import load
+from analysis.cells.trained import load
+from analysis.experiment.generation import generate_all
+from analysis.features.factors import array
+from analysis.metrics.calibration import LEVEL
+from analysis.metrics.disentanglement import dci, discretise, mig
+from analysis.metrics.samples import prdc
+from analysis.results import JOINT, finished_cells, read_cell
 from datamodules.base import FactorKind, ImageDataModule, to_float
 from datamodules.errors import InputError, reports_errors
 

@@ -12,14 +12,14 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from analysis.dissect import Extent, dissect
-from analysis.figures import save_figures
-from analysis.interventions import rows_of
+from analysis.cells.sink import as_table, logged
+from analysis.cells.trained import RealData, Trained, is_trained, made_of
+from analysis.experiment.generation import rows_of
+from analysis.features.space import Space
+from analysis.report.figures import save_figures
+from analysis.report.tables import split_table
 from analysis.results import INJECTION_ROWS, finish, is_finished, read_cell
-from analysis.sink import as_table, logged
-from analysis.space import Space
-from analysis.tables import split_table
-from analysis.trained import RealData, Trained, is_trained, made_of
+from analysis.splitting import Extent, dissect
 from datamodules.errors import InputError, reports_errors
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")

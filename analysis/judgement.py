@@ -5,21 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from analysis.calibration import ABSENT, WIDE, Estimate, enough, holm, max_statistic, verdict
-from analysis.reference import Own, Reference
-from analysis.subject import WALK_EVERY
+from analysis.experiment.ruler import Own, Ruler
+from analysis.experiment.subject import WALK_EVERY
+from analysis.metrics.calibration import ABSENT, WIDE, Estimate, enough, holm, max_statistic, verdict
 from paradigms.contract import Kind
 
 Row = dict[str, Any]
 
 
-def doubt(row: Row, own: Own, reference: Reference) -> None:
+def doubt(row: Row, own: Own, ruler: Ruler) -> None:
     """Take back what cannot be said of a model whose images are all alike, or are none.
 
     Args:
         row: A headline, which is changed.
         own: The model's images.
-        reference: What they were held against.
+        ruler: What they were held against.
     """
     if row["property"] == "density" or row["verdict"] == "n/a":
         return
@@ -29,7 +29,7 @@ def doubt(row: Row, own: Own, reference: Reference) -> None:
     elif own.poor and row["property"] != "smoothness":
         reason = (
             f"too poor to judge: {own.inside.mean():.2f} of its own images are in-distribution, of cross-fades of real "
-            f"ones {reference.null.mean():.2f}"
+            f"ones {ruler.null.mean():.2f}"
         )
         row |= {"verdict": "~" if row["verdict"] == "V" else row["verdict"], "status": "poor", "reason": reason}
 

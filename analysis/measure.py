@@ -15,12 +15,12 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from sklearn.neighbors import NearestNeighbors
 
-from analysis.contact import save_sheet
-from analysis.examine import Examination, Examiner
+from analysis.cells.sink import as_table, logged
+from analysis.cells.trained import RealData, Trained, is_trained, made_of
+from analysis.experiment.subject import SMALLEST, Subject
+from analysis.properties import Examination, Examiner
+from analysis.report.contact import save_sheet
 from analysis.results import CONTACT_SHEET, MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
-from analysis.sink import as_table, logged
-from analysis.subject import SMALLEST, Subject
-from analysis.trained import RealData, Trained, is_trained, made_of
 from datamodules.base import Factor, FactorKind
 from datamodules.errors import InputError, reports_errors
 from datamodules.pictures import save_grid
@@ -46,12 +46,12 @@ def measure(config: DictConfig, run: Path) -> None:
     subject = Subject(trained.model, trained.real.images, trained.real.factors, n, trained.seed, trained.twin)
     examiner = Examiner(subject, trained.real.phis)
     result = examiner.run(list(subject.populations), PROPERTIES)
-    reference = examiner.references[0]
+    ruler = examiner.rulers[0]
     rows = trained.described(result.rows)
     _figures(result, run / "figures")
     save_sheet(result.contacts, rows, run / "figures" / CONTACT_SHEET)
-    reference.say_unread()
-    points = _points(result, reference.readout.factors if reference.readout else ())
+    ruler.say_unread()
+    points = _points(result, ruler.readout.factors if ruler.readout else ())
     points.to_parquet(run / "points.parquet", index=False)
     kinds = {factor.name: str(factor.kind) for factor in trained.real.data.factors} if trained.real.data else {}
     measurement = {
@@ -59,15 +59,15 @@ def measure(config: DictConfig, run: Path) -> None:
         "settings": settings(config, run),
         "seconds": time.perf_counter() - started,
         "in_distribution": {
-            "real": float(reference.ceiling.mean()),
-            "cross_fades": float(reference.null.mean()),
-            "samples": float(reference.samples.inside.mean()),
-            "reconstructions": None if (coded := reference.reconstructions) is None else float(coded.inside.mean()),
+            "real": float(ruler.ceiling.mean()),
+            "cross_fades": float(ruler.null.mean()),
+            "samples": float(ruler.samples.inside.mean()),
+            "reconstructions": None if (coded := ruler.reconstructions) is None else float(coded.inside.mean()),
         },
         "phi": {
-            "name": reference.name,
-            "accuracy": reference.accuracy,
-            "unread": reference.unread,
+            "name": ruler.name,
+            "accuracy": ruler.accuracy,
+            "unread": ruler.unread,
             "kind": kinds,
             "metric": {k: "accuracy" if kind == FactorKind.CATEGORICAL else "R2" for k, kind in kinds.items()},
         },

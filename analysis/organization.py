@@ -1,34 +1,24 @@
 """Organization: similarity between two points mirrors perceived similarity; points in between are mixtures.
 
-The functions on arrays are in :mod:`analysis.similarity`, :mod:`analysis.probes` and :mod:`analysis.disentanglement`;
-here they are given nulls, ceilings and intervals.
+The functions on arrays are in :mod:`analysis.metrics`, in ``similarity``, ``probes`` and ``disentanglement``; here they
+are given nulls, ceilings and intervals.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.calibration import (
-    PRESENT,
-    Estimate,
-    about,
-    bootstrap,
-    halves,
-    permutation_p_value,
-    permutations,
-)
-from analysis.checks import varies
-from analysis.disentanglement import beta_vae, dci, factor_vae, mig, modularity, of_modules, sap
-from analysis.measures import JOINT, Finding, measure
-from analysis.prepared import COMPARISONS, Similarity, principal_scores
-from analysis.probes import explicitness, linear_probe, probe_all
-from analysis.similarity import NEIGHBOURS, cka, information_imbalance, mixture, mutual_knn, rsa
-from analysis.smoothness import STEPS
-
-if TYPE_CHECKING:
-    from analysis.evidence import Evidence
+from analysis.experiment.evidence import Evidence
+from analysis.experiment.measures import Finding, measure
+from analysis.metrics.calibration import PRESENT, Estimate, about, bootstrap, halves, permutation_p_value, permutations
+from analysis.metrics.checks import varies
+from analysis.metrics.comparisons import COMPARISONS, Similarity, principal_scores
+from analysis.metrics.disentanglement import beta_vae, dci, factor_vae, mig, modularity, of_modules, sap
+from analysis.metrics.paths import STEPS
+from analysis.metrics.probes import explicitness, linear_probe, probe_all
+from analysis.metrics.similarity import NEIGHBOURS, cka, information_imbalance, mixture, mutual_knn, rsa
+from analysis.results import JOINT
 
 __all__ = [
     "beta_vae",
@@ -70,49 +60,49 @@ def calibrated(similarity: Similarity, ceiling: float, seed: int) -> Estimate:
     return Estimate(value, float(permuted.mean()), ceiling, low, high, p_value, tuple(permuted.tolist()))
 
 
-def _compared(evidence: "Evidence", estimator: str) -> Iterator[Finding]:
+def _compared(evidence: Evidence, estimator: str) -> Iterator[Finding]:
     """One comparison of values and images: flattened, pooled over places, and at each sampling step."""
-    ceiling, m = evidence.reference.organized[estimator], evidence.compared
-    trials = evidence.trials
-    views = [(trials.gram, "flat", JOINT)]
-    if trials.places:
-        views.append((trials.pooled, "pooled", JOINT))
-    if trials.has_steps:
-        views += [(gram, "flat", t) for t, gram in enumerate(trials.stepwise)]
+    ceiling, m = evidence.ruler.organized[estimator], evidence.compared
+    observed = evidence.observed
+    views = [(observed.gram, "flat", JOINT)]
+    if observed.places:
+        views.append((observed.pooled, "pooled", JOINT))
+    if observed.has_steps:
+        views += [(gram, "flat", t) for t, gram in enumerate(observed.stepwise)]
     for gram, view, t in views:
         similarity = COMPARISONS[estimator](gram[:m, :m], evidence.gram)
         yield Finding(calibrated(similarity, ceiling, evidence.seed), view=view, timestep=t, n=m)
 
 
 @measure("organization", "rsa", "varies", headline=True)
-def of_distances(evidence: "Evidence") -> Iterator[Finding]:
+def of_distances(evidence: Evidence) -> Iterator[Finding]:
     """Rank correlation of the distances of values with those of images."""
     yield from _compared(evidence, "rsa")
 
 
 @measure("organization", "cka_debiased", "varies")
-def of_kernels(evidence: "Evidence") -> Iterator[Finding]:
+def of_kernels(evidence: Evidence) -> Iterator[Finding]:
     """Debiased CKA of values and images."""
     yield from _compared(evidence, "cka_debiased")
 
 
 @measure("organization", f"mutual_{NEIGHBOURS}nn", "varies")
-def of_neighbours(evidence: "Evidence") -> Iterator[Finding]:
+def of_neighbours(evidence: Evidence) -> Iterator[Finding]:
     """Nearest neighbours that values and images have in common."""
     yield from _compared(evidence, f"mutual_{NEIGHBOURS}nn")
 
 
 @measure("organization", "information_imbalance", "varies", higher_is_better=False)
-def of_ranks(evidence: "Evidence") -> Iterator[Finding]:
+def of_ranks(evidence: Evidence) -> Iterator[Finding]:
     """How much of the images' order the nearest value tells; 1 where it tells nothing."""
     m = evidence.compared
-    x, y = principal_scores(evidence.trials.gram[:m, :m], m), evidence.recorded[:m]
+    x, y = principal_scores(evidence.observed.gram[:m, :m], m), evidence.recorded[:m]
 
     def value(keep: Index) -> float:
         # Halves may be alike where the whole is not: then they tell nothing.
         return information_imbalance(x[keep], y[keep])[0] if varies(x[keep]) and varies(y[keep]) else 1.0
 
-    found, ceiling = value(np.arange(m)), evidence.reference.organized["information_imbalance"]
+    found, ceiling = value(np.arange(m)), evidence.ruler.organized["information_imbalance"]
     low, high = about(found, np.array([value(half) for half in halves(m, evidence.seed, RESAMPLED)]))
     yield Finding(Estimate(found, 1.0, ceiling, low, high), view="flat", n=m)
 
@@ -121,10 +111,10 @@ APART = "images halfway between two are no mixtures of them"
 
 
 @measure("organization", "mixture", "moves", guard="apart", floor=PRESENT, caution=APART)
-def of_midpoints(evidence: "Evidence") -> Iterator[Finding]:
+def of_midpoints(evidence: Evidence) -> Iterator[Finding]:
     """Betweenness times balance of the image halfway from O's value to E's; null: the midpoint of another pair."""
     o, e, m = _ends_and_middle(evidence.walks)
-    mixed, best = _mixed(o, e, m), _mixed(*_ends_and_middle(evidence.reference.best_walks))
+    mixed, best = _mixed(o, e, m), _mixed(*_ends_and_middle(evidence.ruler.best_walks))
     permuted = np.array([_mixed(o, e, m[order]).mean() for order in permutations(len(o), evidence.seed)])
     low, high = bootstrap(lambda chosen: chosen.mean(axis=-1), mixed, evidence.seed)
     value = float(mixed.mean())
@@ -156,7 +146,7 @@ def _quality(truth: Array, found: Array, *, classes: bool) -> Array:
     return np.asarray(1 - ((truth - found) ** 2).sum((-1, -2)) / (spread**2).sum((-1, -2)))
 
 
-def _probed(evidence: "Evidence", x: Array, against: Array | None = None) -> Iterator[tuple[str, Estimate]]:
+def _probed(evidence: Evidence, x: Array, against: Array | None = None) -> Iterator[tuple[str, Estimate]]:
     """Linear probes of every factor on ``x`` (N, D), the null being shuffled labels, or the same probes ``against``."""
     factors, labels = evidence.factors, evidence.labels
     known = evidence.varying
@@ -177,29 +167,27 @@ def _probed(evidence: "Evidence", x: Array, against: Array | None = None) -> Ite
 
 
 @measure("organization", "probe", "varies", "varying")
-def of_factors(evidence: "Evidence") -> Iterator[Finding]:
+def of_factors(evidence: Evidence) -> Iterator[Finding]:
     """Accuracy (classes) or R² of linear probes of each factor, against shuffled labels."""
-    trials = evidence.trials
-    views = [(trials.gram, "pca", JOINT)]
-    if trials.places:
-        views.append((trials.pooled, "pooled", JOINT))
-    if trials.has_steps:
-        views += [(trials.stepwise[t], "pca", t) for t in trials.probed_steps]
+    observed = evidence.observed
+    views = [(observed.gram, "pca", JOINT)]
+    if observed.places:
+        views.append((observed.pooled, "pooled", JOINT))
+    if observed.has_steps:
+        views += [(observed.stepwise[t], "pca", t) for t in observed.probed_steps]
     for gram, view, t in views:
         for name, estimate in _probed(evidence, _scores(gram)):
             yield Finding(estimate, name, view=view, timestep=t)
 
 
 @measure("organization", "probe_selectivity", "varies", "varying", "twin")
-def of_training(evidence: "Evidence") -> Iterator[Finding]:
+def of_training(evidence: Evidence) -> Iterator[Finding]:
     """The same probes against those of the untrained twin's values: what training put there."""
-    for name, estimate in _probed(evidence, _scores(evidence.trials.gram), _scores(evidence.twin)):
+    for name, estimate in _probed(evidence, _scores(evidence.observed.gram), _scores(evidence.twin)):
         yield Finding(estimate, name, view="pca")
 
 
-def _of_code(
-    evidence: "Evidence", score: Callable[[Array, Index], float], number: int = RESAMPLED
-) -> Iterator[Finding]:
+def _of_code(evidence: Evidence, score: Callable[[Array, Index], float], number: int = RESAMPLED) -> Iterator[Finding]:
     """A measure of disentanglement, against codes of other images in ``number`` permutations, and in as many halves."""
     codes, classes = evidence.code, evidence.classes
 
@@ -217,42 +205,42 @@ def _of_code(
 
 
 @measure("organization", "mig", "code", "classes", "varies")
-def gap_of_information(evidence: "Evidence") -> Iterator[Finding]:
+def gap_of_information(evidence: Evidence) -> Iterator[Finding]:
     """Mutual information gap."""
     yield from _of_code(evidence, mig)
 
 
 @measure("organization", "sap", "code", "classes", "varies")
-def gap_of_attributes(evidence: "Evidence") -> Iterator[Finding]:
+def gap_of_attributes(evidence: Evidence) -> Iterator[Finding]:
     """Separated attribute predictability."""
     yield from _of_code(evidence, sap)
 
 
 @measure("organization", "dci_disentanglement", "code", "classes", "varies")
-def of_importances(evidence: "Evidence") -> Iterator[Finding]:
+def of_importances(evidence: Evidence) -> Iterator[Finding]:
     """Disentanglement of DCI, by its fast importances."""
     yield from _of_code(evidence, lambda codes, classes: dci(codes, classes, fast=True)["disentanglement"])
 
 
 @measure("organization", "modularity", "code", "classes", "varies")
-def by_modules(evidence: "Evidence") -> Iterator[Finding]:
+def by_modules(evidence: Evidence) -> Iterator[Finding]:
     """Modularity."""
     yield from _of_code(evidence, of_modules)
 
 
 @measure("organization", "explicitness", "code", "classes", "varies")
-def by_classes(evidence: "Evidence") -> Iterator[Finding]:
+def by_classes(evidence: Evidence) -> Iterator[Finding]:
     """Explicitness."""
     yield from _of_code(evidence, explicitness, number=4)
 
 
 @measure("organization", "factor_vae", "code", "classes", "varies")
-def of_fixed_factors(evidence: "Evidence") -> Iterator[Finding]:
+def of_fixed_factors(evidence: Evidence) -> Iterator[Finding]:
     """FactorVAE score."""
     yield from _of_code(evidence, factor_vae)
 
 
 @measure("organization", "beta_vae", "code", "classes", "varies")
-def of_differences(evidence: "Evidence") -> Iterator[Finding]:
+def of_differences(evidence: Evidence) -> Iterator[Finding]:
     """β-VAE score."""
     yield from _of_code(evidence, beta_vae)

@@ -10,12 +10,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis.calibration import LEVEL, PERMUTATIONS, WIDE, hierarchical, verdict
-from analysis.measures import JOINT
+from analysis.metrics.calibration import LEVEL, PERMUTATIONS, WIDE, hierarchical, verdict
 from datamodules.errors import InputError
 from datamodules.files import readable, write_whole
 
 PROPERTIES = ("density", "smoothness", "organization", "relevance")
+
+JOINT = -1
+"""The timestep of what is measured over all timesteps together, and of what has none."""
+
+CONSTRUCTED = "by construction"
+"""Status of what could not come out otherwise, whatever the model is."""
 
 THUMBNAIL_COLUMNS = 32
 """Images in one line of ``figures/thumbnails.png``."""

@@ -12,11 +12,12 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from analysis.interventions import generate_all
-from analysis.space import Space
-from analysis.subject import Phi
-from analysis.support import RealImages, cross_fades
-from analysis.trained import load, real_data, trained_cells
+from analysis.cells.trained import load, real_data, trained_cells
+from analysis.experiment.generation import generate_all
+from analysis.experiment.subject import cross_fades
+from analysis.features.factors import Phi
+from analysis.features.space import Space
+from analysis.metrics.support import RealImages
 from datamodules.base import to_float
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import write_whole

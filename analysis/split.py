@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.calibration import ABSENT, STILL, Estimate, interval, verdict
-from analysis.measures import JOINT
-from analysis.outcome import Outcome, numbered
-from analysis.pairs import ALL
-from analysis.results import MODEL, ONE_PATH, blank_row, injected
+from analysis.experiment.outcome import Outcome, numbered
+from analysis.experiment.pairs import ALL
+from analysis.metrics.calibration import ABSENT, STILL, Estimate, interval, verdict
+from analysis.results import JOINT, MODEL, ONE_PATH, blank_row, injected
 from datamodules.base import Role
 from paradigms.contract import LatentCandidate
 
@@ -51,8 +50,8 @@ def participation_ratio(effects: Array) -> Array:
 def role_of(carried: Mapping[str, tuple[float, Array]]) -> tuple[str, str]:
     """The role of a layer, and which role it carries the most of.
 
-    ``none`` where no role's S_1 lies above :data:`analysis.calibration.ABSENT` with its whole interval; else the role
-    with the largest S_1 where that is, with its whole interval, at least twice any other's; else ``mixed``.
+    ``none`` where no role's S_1 lies above :data:`analysis.metrics.calibration.ABSENT` with its whole interval; else
+    the role with the largest S_1 where that is, with its whole interval, at least twice any other's; else ``mixed``.
 
     Args:
         carried: S_1, and S_1 (B,) on resampled pairs, by role; at least one.

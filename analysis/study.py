@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis import inject as injecting
 from analysis import measure as measuring
+from analysis.cells.lines import Lines
+from analysis.cells.side_by_side import run_cells, threads_of
+from analysis.cells.trained import real_data
 from analysis.inject import inject, is_injected
-from analysis.lines import Lines
 from analysis.measure import is_measured, measure
-from analysis.report import show
-from analysis.side_by_side import run_cells, threads_of
-from analysis.trained import real_data
+from analysis.report.build import show
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
 

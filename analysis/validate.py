@@ -15,9 +15,9 @@ import pandas as pd
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from analysis.dissect import Extent, split_model
-from analysis.examine import measure_model
+from analysis.properties import measure_model
 from analysis.results import MODEL, verdicts
+from analysis.splitting import Extent, split_model
 from datamodules.errors import InputError, reports_errors
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from disent.metrics._sap import _compute_sap
 from numpy.typing import NDArray
 from sklearn.metrics import mutual_info_score
 
-from analysis.disentanglement import (
+from analysis.metrics.disentanglement import (
     beta_vae,
     dci,
     discretise,
@@ -20,7 +20,7 @@ from analysis.disentanglement import (
     mutual_information,
     sap,
 )
-from analysis.probes import SHUFFLES, linear_probe, probe_all, selectivity
+from analysis.metrics.probes import SHUFFLES, linear_probe, probe_all, selectivity
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

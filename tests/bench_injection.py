@@ -16,8 +16,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from analysis.injection import Injection, inject
-from analysis.pairs import Pairs, draw_pairs
+from analysis.experiment.injection import Injection, inject
+from analysis.experiment.pairs import Pairs, draw_pairs
 from datamodules.memory import keep_freed_memory
 from paradigms.contract import GenerativeModel
 from paradigms.denoiser import Denoiser

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analysis.calibration import halves, permutations
-from analysis.prepared import centred_gram, similarities
-from analysis.similarity import cka, information_imbalance, mutual_knn
+from analysis.metrics.calibration import halves, permutations
+from analysis.metrics.comparisons import centred_gram, similarities
+from analysis.metrics.similarity import cka, information_imbalance, mutual_knn
 
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
     "mutual_knn": mutual_knn,

@@ -10,16 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.calibration import verdict
-from analysis.results import (
-    COLUMNS,
-    INJECTION_ROWS,
-    PROPERTIES,
-    THUMBNAIL_COLUMNS,
-    blank_row,
-    injected,
-    write_rows,
-)
+from analysis.metrics.calibration import verdict
+from analysis.results import COLUMNS, INJECTION_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, blank_row, injected, write_rows
 
 CANDIDATES = {
     "gan": {"z": "prior"} | {f"stage.{i}": "activation" for i in range(4)},

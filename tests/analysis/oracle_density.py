@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from oracle import Comparison
 
-from analysis.density import frechet_distance, kid, prdc
+from analysis.metrics.samples import frechet_distance, kid, prdc
 
 README = {"precision": 0.4772, "recall": 0.4705, "density": 1.0555, "coverage": 0.9735}
 """Published by ``prdc`` for 10,000 reals and 10,000 fakes from N(0, I) in 1,000 dimensions, k = 5."""

@@ -7,8 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 from oracle import Comparison
 
-from analysis.disentanglement import beta_vae, dci, discretise, factor_vae, mig, modularity, mutual_information, sap
-from analysis.probes import FOLDS, PENALTIES, explicitness, holdout, importances, probe_all, standardised
+from analysis.metrics.disentanglement import (
+    beta_vae,
+    dci,
+    discretise,
+    factor_vae,
+    mig,
+    modularity,
+    mutual_information,
+    sap,
+)
+from analysis.metrics.probes import FOLDS, PENALTIES, explicitness, holdout, importances, probe_all, standardised
 
 CLASSES = (2, 3, 4)
 

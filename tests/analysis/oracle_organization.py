@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from oracle import Comparison
 
-from analysis.calibration import PERMUTATIONS, permutations
-from analysis.prepared import centred_gram, similarities
-from analysis.similarity import cka, information_imbalance, intrinsic_dimension, mutual_knn, rsa
+from analysis.metrics.calibration import PERMUTATIONS, permutations
+from analysis.metrics.comparisons import centred_gram, similarities
+from analysis.metrics.similarity import cka, information_imbalance, intrinsic_dimension, mutual_knn, rsa
 
 DADAPY = Path(__file__).parent / "reference" / "dadapy.json"
 

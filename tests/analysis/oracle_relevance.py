@@ -5,7 +5,7 @@ from importlib.metadata import version
 import numpy as np
 from oracle import Comparison
 
-from analysis.relevance import effects
+from analysis.metrics.effects import effects
 
 
 def ishigami(x):

@@ -7,7 +7,7 @@ import torch
 from oracle import Comparison
 from torch import Tensor, nn
 
-from analysis.smoothness import normalised_ppl
+from analysis.metrics.paths import normalised_ppl
 
 EPSILON = 1e-2
 

@@ -32,7 +32,7 @@ from generators import (
 )
 from world import PLACES, TINTS, render
 
-from analysis.subject import Factors
+from analysis.features.factors import Factors
 from datamodules.base import Factor, FactorKind, Role
 
 

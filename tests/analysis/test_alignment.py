@@ -9,10 +9,10 @@ from world import PLACES, SIZE, render
 
 from analysis.align import inputs_of, place, places_of, refusal, returned
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, Place, align, over_trainings, read_alignment, told
-from analysis.calibration import about, halves, permutations
-from analysis.prepared import CKA, MutualKNN, centred_gram
-from analysis.similarity import cka, mutual_knn
-from analysis.tables import alignment_table
+from analysis.metrics.calibration import about, halves, permutations
+from analysis.metrics.comparisons import CKA, MutualKNN, centred_gram
+from analysis.metrics.similarity import cka, mutual_knn
+from analysis.report.tables import alignment_table
 from datamodules.errors import InputError
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from analysis.appearance import APPEARANCES, squared_distances_by
-from analysis.relevance import sufficiency, total_effect
+from analysis.features.appearance import APPEARANCES, squared_distances_by
+from analysis.metrics.effects import sufficiency, total_effect
 
 SIZE = 24
 

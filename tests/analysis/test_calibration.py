@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from analysis.calibration import (
+from analysis.metrics.calibration import (
     Estimate,
     bootstrap,
     greater,

@@ -9,12 +9,12 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from world import PLACES, phi, render
 
-from analysis.contact import COLUMNS, LINES, save_sheet, sheet
-from analysis.examine import Examiner
+from analysis.experiment.subject import Subject
+from analysis.metrics.paths import path_shape
+from analysis.metrics.support import RealImages
+from analysis.properties import Examiner
+from analysis.report.contact import COLUMNS, LINES, save_sheet, sheet
 from analysis.results import PROPERTIES
-from analysis.smoothness import path_shape
-from analysis.subject import Subject
-from analysis.support import RealImages
 
 
 def test_an_image_is_in_distribution_exactly_where_its_depth_is_above_one():

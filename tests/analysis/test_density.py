@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from analysis import neighbours
-from analysis.density import frechet_distance, kid, prdc, realism
-from analysis.neighbours import nearest, paired_distances, within
-from analysis.support import RealImages
+from analysis.metrics import neighbours
+from analysis.metrics.neighbours import nearest, paired_distances, within
+from analysis.metrics.samples import frechet_distance, kid, prdc, realism
+from analysis.metrics.support import RealImages
 
 K = 5
 RNG = np.random.default_rng(0)

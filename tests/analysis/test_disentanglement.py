@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from analysis.disentanglement import (
+from analysis.metrics.disentanglement import (
     beta_vae,
     dci,
     discretise,

@@ -8,11 +8,11 @@ from generators import Relay
 from planted import PLANTED
 from world import phi
 
-from analysis.dissect import Extent, dissect
-from analysis.figures import ROLES, bars, labels_of, network, role_matrix, save_figures
+from analysis.features.factors import Factors
+from analysis.features.space import Space
+from analysis.report.figures import ROLES, bars, labels_of, network, role_matrix, save_figures
 from analysis.results import ONE_PATH
-from analysis.space import Space
-from analysis.subject import Factors
+from analysis.splitting import Extent, dissect
 from paradigms.contract import Kind, LatentCandidate, Path
 
 

@@ -6,7 +6,7 @@ from generators import Chain, Planted, TwoParts
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from analysis.injection import (
+from analysis.experiment.injection import (
     LAYER_SETS,
     Injection,
     cut,
@@ -17,7 +17,7 @@ from analysis.injection import (
     towards,
     windows,
 )
-from analysis.pairs import Pairs, draw_pairs, draw_role_pairs
+from analysis.experiment.pairs import Pairs, draw_pairs, draw_role_pairs
 from datamodules.base import Factor, FactorKind, Role, encode
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 

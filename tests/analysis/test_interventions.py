@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.gaussian import GaussianValues
-from analysis.injection import matched_noise, shuffled
-from analysis.interventions import walk
-from analysis.support import cross_fades
+from analysis.experiment.generation import walk
+from analysis.experiment.injection import matched_noise, shuffled
+from analysis.experiment.subject import cross_fades
+from analysis.metrics.gaussian import GaussianValues
 from paradigms.contract import Kind, LatentCandidate, Path
 
 

@@ -6,12 +6,13 @@ from planted import PLANTED
 from world import PLACES, TINTS, phi, render
 
 from analysis import measure_model, verdicts
-from analysis.calibration import WIDE, enough
-from analysis.examine import Examiner
+from analysis.experiment.subject import Subject
+from analysis.features.factors import Factors
 from analysis.judgement import judge
+from analysis.metrics.calibration import WIDE, enough
+from analysis.properties import Examiner
+from analysis.report.tables import verdict_table
 from analysis.results import COLUMNS
-from analysis.subject import Factors, Subject
-from analysis.tables import verdict_table
 from analysis.validate import judged, right
 from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError

@@ -10,12 +10,12 @@ from generators import Chain, Planted
 from world import PLACES, phi, render
 
 from analysis import Extent, measure_model, split_model, verdicts
-from analysis.evidence import CLASSES
-from analysis.injection import Injection, inject, shuffled
-from analysis.pairs import draw_pairs
-from analysis.prepared import centred_gram
-from analysis.subject import Subject, value_gram
-from analysis.trials import Trials
+from analysis.experiment.evidence import CLASSES
+from analysis.experiment.injection import Injection, inject, shuffled
+from analysis.experiment.observations import Observations
+from analysis.experiment.pairs import draw_pairs
+from analysis.experiment.subject import Subject, value_gram
+from analysis.metrics.comparisons import centred_gram
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 
 
@@ -274,7 +274,7 @@ def test_the_twins_values_are_compared_step_by_step():
     candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
     subject.steps = {"h": 3}
     population = replace(subject.populations["stage.0"], candidate=candidate, place="h")
-    trials = Trials(subject, population, values, subject.images[:24], values, None, None)
+    trials = Observations(subject, population, values, subject.images[:24], values, None, None)
     assert trials.has_steps
     np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
     np.testing.assert_allclose(trials.twin_gram, trials.gram)

@@ -10,8 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torchvision.models import alexnet
 
-from analysis.backbones import UnitActivations, efficientnet, inception, kept_weights, lpips
-from analysis.phi import Readout, pixel
+from analysis.features.backbones import UnitActivations, efficientnet, inception, kept_weights, lpips
+from analysis.features.controls import pixel
+from analysis.features.readout import Readout
 from datamodules.base import Factor, FactorKind, Role, to_float
 from datamodules.errors import InputError
 from datamodules.shapes import Shapes
@@ -106,7 +107,7 @@ def test_a_grey_image_is_a_colour_image_of_three_equal_channels(factory, tmp_pat
 def test_features_of_an_image_do_not_depend_on_the_others_nor_on_the_pieces(factory, tmp_path, monkeypatch):
     phi, images = factory(None, tmp_path), noise(5, 3, 16, 16)
     whole = phi(images)
-    monkeypatch.setattr("analysis.backbones.PIECE", 2)
+    monkeypatch.setattr("analysis.features.backbones.PIECE", 2)
     torch.testing.assert_close(phi(images), whole, rtol=1e-4, atol=1e-6)
 
 

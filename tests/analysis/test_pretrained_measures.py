@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from tiny_pipelines import BUILDERS, save
 
 from analysis import Extent, measure_model, split_model
-from analysis.phi import pixels
+from analysis.features.controls import pixels
 from analysis.results import PROPERTIES
 from paradigms.contract import Kind
 from paradigms.pretrained import load

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from analysis.probes import explicitness, holdout, importances, linear_probe, probe_all, probe_score, selectivity
+from analysis.metrics.probes import (
+    explicitness,
+    holdout,
+    importances,
+    linear_probe,
+    probe_all,
+    probe_score,
+    selectivity,
+)
 
 RNG = np.random.default_rng(0)
 N = 500
@@ -162,7 +170,7 @@ def test_explicitness_matches_the_area_that_scikit_learn_finds():
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    from analysis.probes import standardised
+    from analysis.metrics.probes import standardised
 
     x = standardised(X)
     learnt, judged = holdout(CLASSES, 3, np.random.default_rng(0))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.relevance import effects, flips, sufficiency, total_effect
+from analysis.metrics.effects import effects, flips, sufficiency, total_effect
 
 RNG = np.random.default_rng(0)
 

@@ -6,16 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.results import (
-    COLUMNS,
-    PROPERTIES,
-    VERDICT_COLUMNS,
-    over_seeds,
-    read_rows,
-    verdicts,
-    write_rows,
-)
-from analysis.tables import verdict_table
+from analysis.report.tables import verdict_table
+from analysis.results import COLUMNS, PROPERTIES, VERDICT_COLUMNS, over_seeds, read_rows, verdicts, write_rows
 from datamodules.errors import InputError
 
 

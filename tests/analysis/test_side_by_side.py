@@ -8,9 +8,9 @@ import jobs
 import pytest
 from omegaconf import OmegaConf
 
-from analysis import side_by_side
-from analysis.lines import Lines, duration
-from analysis.side_by_side import cells_at_once, run_cells, threads_of
+from analysis.cells import side_by_side
+from analysis.cells.lines import Lines, duration
+from analysis.cells.side_by_side import cells_at_once, run_cells, threads_of
 from datamodules.progress import Stage
 
 UP, CLEAR = "\x1b[{}F", "\x1b[J"

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, rankdata
 
-from analysis.calibration import halves, permutations
-from analysis.prepared import RSA, centred_gram, principal_scores, similarities
-from analysis.similarity import cka, information_imbalance, intrinsic_dimension, mixture, mutual_knn, rsa
+from analysis.metrics.calibration import halves, permutations
+from analysis.metrics.comparisons import RSA, centred_gram, principal_scores, similarities
+from analysis.metrics.similarity import cka, information_imbalance, intrinsic_dimension, mixture, mutual_knn, rsa
 
 MEASURES = {"rsa": rsa, "cka_debiased": cka, "mutual_10nn": mutual_knn}
 

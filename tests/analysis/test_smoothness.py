@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.smoothness import neighbourhood_curve, normalised_ppl, path_shape
+from analysis.metrics.paths import neighbourhood_curve, normalised_ppl, path_shape
 
 ALPHAS = np.linspace(0, 1, 17)
 

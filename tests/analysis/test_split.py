@@ -5,17 +5,17 @@ from generators import Chain, Constant, Hash, Planted, Relay, TwoParts
 from planted import PLANTED
 from world import PLACES, phi, render
 
-from analysis.calibration import max_statistic
-from analysis.dissect import Extent, dissect, split_model
-from analysis.injection import LAYER_SETS
-from analysis.interventions import steps_of
-from analysis.outcome import EXACT, exchanged_sufficiency, squared
-from analysis.relevance import effects
+from analysis.experiment.generation import steps_of
+from analysis.experiment.injection import LAYER_SETS
+from analysis.experiment.outcome import EXACT, exchanged_sufficiency, squared
+from analysis.features.factors import Factors
+from analysis.features.space import Space
+from analysis.metrics.calibration import max_statistic
+from analysis.metrics.effects import effects
+from analysis.report.tables import split_table
 from analysis.results import COLUMNS, MODEL, injected
-from analysis.space import Space
 from analysis.split import Carried, model_rows, participation_ratio, role_of
-from analysis.subject import Factors
-from analysis.tables import split_table
+from analysis.splitting import Extent, dissect, split_model
 from analysis.validate import right, split
 from paradigms.contract import Generation, Kind, LatentCandidate, Path
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from analysis import trained
-from analysis.instances import TEMPERATURE, contrast, instances, views
-from analysis.phi import Readout, UnreadError, labeller
-from analysis.space import Space
-from analysis.subject import Factors
+from analysis.cells import trained
+from analysis.features.controls import UnreadError
+from analysis.features.factors import Factors
+from analysis.features.instances import TEMPERATURE, contrast, instances, views
+from analysis.features.labeller import labeller
+from analysis.features.readout import Readout
+from analysis.features.space import Space
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, Role
 
 BUDGET = {"batch_size": 4, "budget_images": 8, "epoch_images": 8}
@@ -78,7 +80,7 @@ def test_what_is_trained_is_kept_by_all_that_it_is_trained_on(factory, tmp_path)
 
 def test_training_ends_when_the_factors_are_read_no_better(tmp_path, monkeypatch):
     looks = []
-    monkeypatch.setattr("analysis.phi._skill", lambda *_: looks.append(1) or 1.0)
+    monkeypatch.setattr("analysis.features.labeller._skill", lambda *_: looks.append(1) or 1.0)
     labeller(Sides((SIDE,)), tmp_path, steps=3000)
     # The first look is the best; 300 steps later it ends.
     assert len(looks) == 7
@@ -110,7 +112,9 @@ def test_chance_is_hardly_ever_read():
 def test_where_no_factor_is_read_the_images_themselves_train_phi(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(trained, "DEFAULT", lambda data, cache: instances(data, cache, steps=5))
     monkeypatch.setattr(trained.DEFAULT, "__name__", "instances", raising=False)
-    phi = OmegaConf.create({"labeller": {"_target_": "analysis.phi.labeller", "_partial_": True, "steps": 60}})
+    phi = OmegaConf.create(
+        {"labeller": {"_target_": "analysis.features.labeller.labeller", "_partial_": True, "steps": 60}}
+    )
     for factors, why in (((MOOD,), "reads none of the factors (mood)"), ((), "the data set has no factors")):
         assert list(trained.feature_spaces(phi, Sides(factors), tmp_path)) == ["instances"]
         told = capsys.readouterr().out

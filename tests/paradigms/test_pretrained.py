@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from tiny_pipelines import BUILDERS, save
 
 from analysis import measure_model
-from analysis.injection import Injection, inject
-from analysis.pairs import draw_pairs, draw_role_pairs
+from analysis.experiment.injection import Injection, inject
+from analysis.experiment.pairs import draw_pairs, draw_role_pairs
 from datamodules.errors import InputError
 from paradigms.contract import Kind, Varied
 from paradigms.family import Family

@@ -1,0 +1,123 @@
+"""The report of a study, built from its finished cells alone: one page that needs no other file, rows and verdicts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from omegaconf import DictConfig
+
+from analysis.alignment import read_alignment
+from analysis.report.figures import save_bars
+from analysis.report.page import render
+from analysis.report.sections import Cell
+from analysis.report.tables import split_table, verdict_table
+from analysis.results import (
+    INJECTION_ROWS,
+    MEASURED_ROWS,
+    POINT_COLUMNS,
+    finished_cells,
+    over_seeds,
+    read_cell,
+    read_rows,
+    verdicts,
+    write_rows,
+)
+from datamodules.errors import InputError, reports_errors
+from datamodules.files import readable, write_whole
+
+# A directory of its own: beside the group of that name, ``study`` could not be the name of a value.
+CONFIGS = str(Path(__file__).resolve().parents[2] / "configs" / "report")
+
+
+def build_report(study: Path) -> Path:
+    """Write ``report/index.html``, and ``rows.parquet``, ``verdicts.csv``, ``over_seeds.csv`` beside it, of a study.
+
+    Where something was injected ``injection.bars.png`` and ``.svg`` compare the models' strictness and breadth.
+
+    Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
+    these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
+    missing. Where the study was aligned it shows that as well.
+
+    Args:
+        study: Directory of the study.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        InputError: There is no finished cell, or one of its files cannot be read.
+    """
+    cells = [_load(folder) for folder in finished_cells(study)]
+    rows = read_rows(study)
+    report = study / "report"
+    report.mkdir(exist_ok=True)
+    write_rows(rows, report / "rows.parquet")
+    write_whole(report / "verdicts.csv", verdicts(rows).to_csv(index=False))
+    write_whole(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
+    splits = [cell.split for cell in cells if cell.split is not None]
+    bars = save_bars(pd.concat(splits), report) if splits else None
+    page = report / "index.html"
+    write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study)))
+    return page
+
+
+def show(study: Path) -> None:
+    """Build the report of a study, and print its verdicts and where the page is."""
+    page = build_report(study)
+    rows = read_rows(study)
+    print(verdict_table(rows))
+    print(split_table(rows), end="")
+    print(f"report: {page}")
+
+
+def _load(folder: Path) -> Cell:
+    split = read_cell(folder, INJECTION_ROWS) if (folder / INJECTION_ROWS).exists() else None
+    if (folder / MEASURED_ROWS).exists():
+        rows = read_cell(folder)
+    else:
+        # Injected alone: one row per candidate, none of them about a property.
+        assert split is not None
+        rows = split[split["estimator"] == "size"]
+    return Cell(
+        name=folder.name,
+        rows=rows,
+        split=split,
+        figures=folder / "figures",
+        manifest=_read_json(folder / "manifest.json"),
+        measurement=_read_json(folder / "measurement.json"),
+        points=_read_points(folder / "points.parquet"),
+    )
+
+
+def _read_points(file: Path) -> pd.DataFrame | None:
+    if not file.exists():
+        return None
+    try:
+        points = pd.read_parquet(file)
+        _ = points[list(POINT_COLUMNS)]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"file={file} holds no embedding ({error}): measure the cell again") from error
+    return points
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    with readable(file, "run the cell again"):
+        content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+@hydra.main(config_path=CONFIGS, config_name="report", version_base="1.3")
+@reports_errors
+def app(config: DictConfig) -> None:
+    """Rebuild the report of one study and print its verdicts."""
+    show(Path(config.study))
+
+
+@reports_errors
+def main() -> None:
+    """Console script."""
+    app()
