@@ -1,1 +1,1 @@
-"""What is trained: one file per paradigm, and the contract that all of them meet."""
+"""What is trained, one file per paradigm; what is adopted, in ``pretrained``; what both stand on, contract and taps."""

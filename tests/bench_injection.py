@@ -21,8 +21,8 @@ from analysis.experiment.pairs import Pairs, draw_pairs
 from datamodules.memory import keep_freed_memory
 from paradigms.contract import GenerativeModel
 from paradigms.denoiser import Denoiser
-from paradigms.pretrained import load
-from paradigms.prompts import Prompts
+from paradigms.pretrained.pipeline import load
+from paradigms.pretrained.prompts import Prompts
 from paradigms.taps import intercept
 from paradigms.train import CONFIGS
 

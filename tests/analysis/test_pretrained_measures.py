@@ -18,8 +18,8 @@ from analysis import Extent, measure_model, split_model
 from analysis.features.controls import pixels
 from analysis.results import PROPERTIES
 from paradigms.contract import Kind
-from paradigms.pretrained import load
-from paradigms.prompts import Prompts
+from paradigms.pretrained.pipeline import load
+from paradigms.pretrained.prompts import Prompts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "family"
 

@@ -18,9 +18,9 @@ from analysis.experiment.injection import Injection, inject
 from analysis.experiment.pairs import draw_pairs, draw_role_pairs
 from datamodules.errors import InputError
 from paradigms.contract import Kind, Varied
-from paradigms.family import Family
-from paradigms.pretrained import load
-from paradigms.prompts import Prompts
+from paradigms.pretrained.family import Family
+from paradigms.pretrained.pipeline import load
+from paradigms.pretrained.prompts import Prompts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "family"
 PROMPTS = Prompts.combined(["a cat", "two black dogs"], ["on grass", "by the sea"], ["ink", "oil"])

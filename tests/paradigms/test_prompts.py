@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules.errors import InputError
-from paradigms.prompts import OBJECTS, STYLES, Prompts
+from paradigms.pretrained.prompts import OBJECTS, STYLES, Prompts
 
 
 @pytest.mark.parametrize(

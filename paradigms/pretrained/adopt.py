@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.errors import InputError
 from datamodules.files import check_writable, write_whole
-from paradigms.prompts import Prompts
+from paradigms.pretrained.prompts import Prompts
 from paradigms.settings import absolute
 from paradigms.train import git_commit
 

@@ -1,6 +1,7 @@
 """Pretrained text-to-image pipelines of ``diffusers`` as models that can be analysed.
 
-What tells the families apart is data, see :class:`paradigms.family.Family`; here the pipeline's own call generates.
+What tells the families apart is data, see :class:`paradigms.pretrained.family.Family`; here the pipeline's own call
+generates.
 """
 
 import importlib.util
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError
 from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
-from paradigms.family import Family, Rule, Tokens, discover, watched_noise
-from paradigms.prompts import Prompts
+from paradigms.pretrained.family import Family, Rule, Tokens, discover, watched_noise
+from paradigms.pretrained.prompts import Prompts
+from paradigms.pretrained.text import Segment, check_tokenizers
 from paradigms.taps import Site, tapped
-from paradigms.text import Segment, check_tokenizers
 
 SEED = 0
 """Of the noise that a stochastic sampler adds in its steps: the same for every image, and so part of the model."""
@@ -32,9 +33,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 class Pretrained:
     """A pipeline that meets the contract.
 
-    Inputs are the noise, the parts of the text sequence (see :class:`paradigms.text.Segment`), and the vectors of the
-    condition. Inside lie the blocks' outputs, the skips, what attention adds, and ``vae_latent``, what the decoder of
-    the autoencoder gets. Under guidance the unconditional half, first in a value, is of the empty prompt.
+    Inputs are the noise, the parts of the text sequence (:class:`paradigms.pretrained.text.Segment`), and the vectors
+    of the condition. Inside lie the blocks' outputs, the skips, what attention adds, and ``vae_latent``, what the
+    decoder of the autoencoder gets. Under guidance the unconditional half, first in a value, is of the empty prompt.
 
     Args:
         pipeline: A ``diffusers`` pipeline.
