@@ -18,7 +18,7 @@ from analysis.cells.side_by_side import run_cells, threads_of
 from analysis.cells.trained import real_data
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
-from analysis.report.build import show
+from analysis.report import show
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.report.build import build_report
+from analysis.report import build_report
 from analysis.report.page import NONE, TIMES, duration, quantity
 from analysis.results import read_rows, verdicts
 from datamodules.errors import InputError
@@ -246,7 +246,7 @@ def test_durations_are_for_readers(seconds: float | None, text: str) -> None:
 
 
 def run_tool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "analysis.report.build", *arguments]
+    command = [sys.executable, "-m", "analysis.report", *arguments]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

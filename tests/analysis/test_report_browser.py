@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from analysis.report.build import build_report
+from analysis.report import build_report
 
 built = functools.cache(build_report)
 CHROMIUM = shutil.which("chromium")

@@ -105,7 +105,7 @@ def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
     assert "already measured" in again.stdout
     page = directory / "runs" / "demo" / "report" / "index.html"
     page.unlink()
-    assert run(directory, "analysis.report.build", "study=runs/demo").returncode == 0
+    assert run(directory, "analysis.report", "study=runs/demo").returncode == 0
     assert page.exists()
 
 
@@ -162,7 +162,7 @@ def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(study,
     damaged = run(directory, "analysis.align", f"study={copy}", "n=26", "threads=1")
     assert damaged.returncode == 2
     assert f"file={kept} cannot be read: remove it" in damaged.stderr
-    assert run(directory, "analysis.report.build", f"study={copy}").returncode == 0
+    assert run(directory, "analysis.report", f"study={copy}").returncode == 0
     page = (copy / "report" / "index.html").read_text()
     assert '<section id="alignment">' in page
     assert "<code>factors</code> and <code>mu</code>" in page
