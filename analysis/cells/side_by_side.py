@@ -7,9 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_all_start_methods, get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
 from typing import cast
@@ -70,14 +71,14 @@ def run_cells(task: Task, cells: Mapping[Path, DictConfig], threads: int, lines:
     at_once = cells_at_once(cells, threads)
     if at_once > 1:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    waiting = list(cells.items())[::-1]
-    running: dict[Connection, tuple[str, SpawnProcess]] = {}
+    waiting, context = list(cells.items())[::-1], _context(task)
+    running: dict[Connection, tuple[str, BaseProcess]] = {}
     failures: dict[str, Failure] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 cell, config = waiting.pop()
-                receiver, process = _start(task, config, cell)
+                receiver, process = _start(context, task, config, cell)
                 running[receiver] = cell.name, process
                 lines.begin(cell.name)
             for ready in connection.wait(list(running), timeout=REDRAWN):
@@ -105,9 +106,25 @@ def run_cells(task: Task, cells: Mapping[Path, DictConfig], threads: int, lines:
     return failures
 
 
-def _start(task: Task, config: DictConfig, cell: Path) -> tuple[Connection, SpawnProcess]:
+def _context(task: Task) -> ForkServerContext | SpawnContext:
+    """Where processes come from: from one that has imported what the task needs, which may take longer than a cell.
+
+    That one holds nothing but modules, so that no thread and no device is torn in two. Where a system cannot fork, each
+    process imports anew.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    # Of a command that was started by its name the module is called __main__; its own name stands in its spec.
+    spec = sys.modules[task.__module__].__spec__
+    context.set_forkserver_preload([__name__, *([spec.name] if spec else [])])
+    return context
+
+
+def _start(
+    context: ForkServerContext | SpawnContext, task: Task, config: DictConfig, cell: Path
+) -> tuple[Connection, BaseProcess]:
     """A process that works on one cell, and what it sends."""
-    context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, task, config, cell))
     # Inherited: at Ctrl-C the terminal interrupts every process, and each would have something to say about it.
