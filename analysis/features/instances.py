@@ -54,7 +54,7 @@ def instances(data: ImageDataModule | None, cache: Path, seed: int = 0, steps: i
     optimizer = torch.optim.AdamW([*net.parameters(), *head.parameters()], lr=RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
-    for _ in trange(steps, desc="instances"):
+    for _ in trange(steps, desc="instances", disable=None):
         images = to_float(pixels[torch.randint(len(pixels), (min(BATCH, len(pixels)),), generator=generator)])
         # The head takes features of length 1 as about √D long, as layers expect theirs.
         loss = contrast(*(head(net(views(images, generator)) * 8) for _ in range(2)))

@@ -88,7 +88,7 @@ def _train(net: ConvFeatures, data: ImageDataModule, seed: int, steps: int) -> N
     warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, 1.0, WARM_UP)
     generator = torch.Generator().manual_seed(seed)
     best, since, weights = -1.0, 0, net.state_dict()
-    with trange(steps, desc="labeller") as bar:
+    with trange(steps, desc="labeller", disable=None) as bar:
         for step in bar:
             index = torch.randint(kept, (min(BATCH, kept),), generator=generator)
             loss = _loss(both(to_float(pixels[index])), values[index], data.factors)

@@ -1,15 +1,13 @@
 """The real command line, on tiny data."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run
 from generators import Chain
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -31,12 +29,6 @@ TINY = (
     "wandb.mode=offline",
     "budget.batch_size=8",
 )
-
-
-def run(directory, module, *arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
