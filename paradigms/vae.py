@@ -1,6 +1,6 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,9 +121,8 @@ class VAE(Descent):
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
 
-    def advance(self, images: int) -> None:
-        """See :class:`Paradigm`; after the last step the averaged model gets its best shift and scale of the code."""
-        super().advance(images)
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """After the last step the averaged model gets its best shift and scale of the code."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.beta and self.steps_taken == data.steps:
             self.model.standardize(to_float(data.splits["train"].pixels[:MOMENT_IMAGES]).to(self.device))

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from torch.nn.functional import conv2d, interpolate
 
 from datamodules.errors import InputError
+from paradigms.callbacks import MovingAverage
 from paradigms.contract import Kind, Path
 from paradigms.convnets import UpConvolution
 from paradigms.gan import DRAWS, GAN, Discriminator, Generator
@@ -25,6 +26,7 @@ def fit(gan, images, precision="32-true", steps=2):
         accelerator="cpu",
         precision=precision,
         max_epochs=1,
+        callbacks=[MovingAverage()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from torch.distributions import Independent, Normal, kl_divergence
 
 from datamodules.errors import InputError
+from paradigms.callbacks import MovingAverage
 from paradigms.contract import Invertible
 from paradigms.vae import VAE
 from paradigms.vae import kl_divergence as ours
@@ -31,6 +32,7 @@ def fit(vae, images, steps):
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,
+        callbacks=[MovingAverage()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
