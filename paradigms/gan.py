@@ -4,6 +4,7 @@ Non-saturating loss (Goodfellow et al. 2014) with the gradient penalty R1 on rea
 applied lazily (Karras et al. 2020).
 """
 
+import math
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
 from paradigms.contract import Inputs, Kind
-from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
+from paradigms.convnets import DecoderModel, Encoder
 
 DRAWS, DESCENTS, FIRST_RATE = 2048, 100, 0.1
 """Of a projection: draws of z that it starts from, steps down the gradient, and the size of the first."""
@@ -81,8 +82,9 @@ class Discriminator(nn.Module):
     def __init__(self, *, image_shape: tuple[int, int, int], width: int, max_width: int) -> None:
         super().__init__()
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
-        self.mix = nn.Conv2d(self.encoder.width + 1, self.encoder.width, 3, padding=1)
-        self.score = nn.Linear(self.encoder.width * BASE_SIZE**2, 1)
+        channels = self.encoder.shape[0]
+        self.mix = nn.Conv2d(channels + 1, channels, 3, padding=1)
+        self.score = nn.Linear(math.prod(self.encoder.shape), 1)
 
     def forward(self, images: Tensor, batches: int = 1) -> Tensor:
         """Scores (N,) of images (N, C, H, W), which are so many equally large batches one after the other."""

@@ -1,5 +1,6 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -10,7 +11,7 @@ from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Descent
 from paradigms.contract import Inputs, Kind
-from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
+from paradigms.convnets import DecoderModel, Encoder
 
 MOMENT_IMAGES = 4096
 """Training images that tell the mean and the variance of the code: the standard error of its scale is about 1 %."""
@@ -34,7 +35,7 @@ class Autoencoder(DecoderModel):
             "z", Kind.PRIOR, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
         )
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
-        self.to_code = nn.Linear(self.encoder.width * BASE_SIZE**2, 2 * bottleneck)
+        self.to_code = nn.Linear(math.prod(self.encoder.shape), 2 * bottleneck)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, (N, bottleneck) each, of q(code | image (N, C, H, W))."""

@@ -157,7 +157,7 @@ def test_the_encoder_is_deterministic_and_the_model_invertible():
         ({"beta": -1.0}, "beta=-1"),
         ({"pixel_variance": 0.0}, "pixel_variance=0"),
         ({"max_width": 0}, "max_width=0"),
-        ({"image_shape": (3, 20, 20)}, "image_size=20"),
+        ({"image_shape": (3, 12, 12)}, "image_size=12"),
     ],
 )
 def test_bad_settings_are_named(changes, message):
