@@ -17,23 +17,11 @@ class Batch(TypedDict):
     caption: list[str]
 
 
-STEPS_AT_ONCE = 8
-"""Training steps whose images make up a batch: what is done around each batch would take up to a tenth of a step."""
-
-
-def steps_of(batch: Batch, size: int) -> Iterator[Batch]:
-    """The parts of a batch, of ``size`` images each, but for a shorter last one."""
-    pairs = zip(batch["image"].split(size), batch["factors"].split(size), strict=True)
-    for i, (image, factors) in enumerate(pairs):
-        yield {"image": image, "factors": factors, "caption": batch["caption"][i * size : (i + 1) * size]}
-
-
 class BudgetSampler(Sampler[Tensor]):
     """Index batches of an endless, seeded, reshuffled stream over ``size`` images, cut off after ``budget`` images.
 
-    A batch holds the images of :data:`STEPS_AT_ONCE` steps of ``batch_size`` images; the last of an epoch may hold
-    fewer. The stream is cut into equally long *epochs* of about ``epoch_images`` images, after each of which a
-    checkpoint can be written.
+    The stream is cut into equally long *epochs* of about ``epoch_images`` images, after each of which a checkpoint can
+    be written.
     Which images an epoch holds depends on its number and the seed alone, so a resumed run sees the same ones.
     """
 
@@ -53,16 +41,11 @@ class BudgetSampler(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self._steps / STEPS_AT_ONCE)
-
-    @property
-    def _steps(self) -> int:
-        """Of this epoch."""
         return max(0, min(self.per_epoch, self.total - self.epoch * self.per_epoch))
 
     def __iter__(self) -> Iterator[Tensor]:
         first = self.epoch * self.per_epoch * self.batch_size
-        remaining = self._steps * self.batch_size
+        remaining = len(self) * self.batch_size
         stream: list[Tensor] = []
         while remaining > 0:
             shuffle, offset = divmod(first, self.size)
@@ -71,4 +54,4 @@ class BudgetSampler(Sampler[Tensor]):
             stream.append(part)
             first, remaining = first + len(part), remaining - len(part)
         if stream:
-            yield from torch.split(torch.cat(stream), STEPS_AT_ONCE * self.batch_size)
+            yield from torch.split(torch.cat(stream), self.batch_size)

@@ -1,9 +1,9 @@
-"""What the training of every paradigm shares: the budget's clock, the moving average, resuming, divergence."""
+"""What the training of every paradigm shares: two networks, the optimiser, the curves, resuming, divergence."""
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from datamodules.budget import Batch, steps_of
+from datamodules.budget import Batch
 from datamodules.errors import InputError
 
 
@@ -20,7 +20,9 @@ class TrainingDivergedError(InputError):
 
 
 class Paradigm(LightningModule):
-    """A network in training and ``model``, its exponential moving average, which meets the contract.
+    """A network in training and ``model``, which meets the contract: its exponential moving average.
+
+    The trainer moves it by :class:`paradigms.callbacks.MovingAverage`.
 
     Args:
         network: The network that the contract is about; ``model`` starts as its copy.
@@ -32,15 +34,16 @@ class Paradigm(LightningModule):
         InputError: ``learning_rate`` is not positive.
     """
 
+    norms: tuple[str, ...] = ("gradient_norm",)
+    """Names of the curves of the gradient norm, by optimiser."""
+
     def __init__(self, network: nn.Module, *, ema_decay: float, learning_rate: float) -> None:
         super().__init__()
         if learning_rate <= 0:
             raise InputError(f"paradigm.learning_rate={learning_rate}: give a positive number")
-        self.automatic_optimization = False
         self.network = network
         self.model: Any = copy.deepcopy(network).requires_grad_(False).eval()
         self.ema_decay, self.learning_rate = ema_decay, learning_rate
-        self.curves: dict[str, Tensor] = {}
         self.images_seen = 0
         self.steps_taken = 0
 
@@ -70,7 +73,7 @@ class Paradigm(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def checked(self, losses: dict[str, Tensor]) -> None:
-        """Note ``losses`` for the curves and stop when one is no longer a number.
+        """Log ``losses``, and stop when one is no longer a number.
 
         Raises:
             TrainingDivergedError: A loss is NaN or infinite.
@@ -78,11 +81,7 @@ class Paradigm(LightningModule):
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 self.diverged(f"the loss {name!r} is {loss.item()}")
-        self.curves |= {f"train/{name}": loss.detach() for name, loss in losses.items()}
-
-    def logs(self, step: int) -> bool:
-        """Whether the curves get a point in ``step``, counted from 1."""
-        return step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()})
 
     def diverged(self, what: str) -> None:
         """Raise :class:`TrainingDivergedError`; the last checkpoint stays as it is."""
@@ -91,61 +90,23 @@ class Paradigm(LightningModule):
             f"lower paradigm.learning_rate (now {self.learning_rate}) and run the same command again"
         )
 
-    def on_train_start(self) -> None:
-        """Gather once what each step needs: to search the modules for parameters takes longer than to average them."""
-        self.averages, self.weights = (list(module.parameters()) for module in (self.model, self.network))
-        self.schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take one step after the other on the images of a batch."""
-        parts = list(steps_of(batch, self.trainer.datamodule.batch_size))  # type: ignore[attr-defined]
-        found = self.optimizers()
-        counting = cast(list[Optimizer], found if isinstance(found, list) else [found])
-        plain = self.trainer.optimizers
-        for part in parts:
-            # What Lightning does around an update is done around the last one alone: it would take up to a tenth of the
-            # time of a small network's. In between, weights that a gradient has spoilt give a loss that is no number.
-            last = part is parts[-1]
-            self.watched = last or self.logs(self.steps_taken + 1)
-            self.update(part, counting if last else plain)
-            self.advance(len(part["image"]))
-
-    @abstractmethod
-    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
-        """One step on the images of ``batch``."""
-
-    def watch(self, optimizer: Optimizer, suffix: str = "") -> None:
-        """Note the gradient norm where it is due, and stop before a gradient that is no number reaches a checkpoint.
-
-        Args:
-            optimizer: Whose parameters have gradients.
-            suffix: What tells the curves of an optimiser from those of the first.
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient norm, and stop before a gradient that is no number reaches the weights.
 
         Raises:
             TrainingDivergedError: The norm is NaN or infinite.
         """
-        if not self.watched:
-            return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if not torch.isfinite(norm):
             self.diverged("the gradient norm is not finite")
-        self.curves[f"train/gradient_norm{suffix}"] = norm
+        self.log(f"train/{self.norms[self.trainer.optimizers.index(optimizer)]}", norm)
 
-    def advance(self, images: int) -> None:
-        """Count a step, hand its curves on, move the average and the step sizes."""
-        self.images_seen += images
+    def count(self, batch: Batch) -> None:
+        """Count a step on ``batch``; every curve is drawn against the images seen."""
+        self.images_seen += len(batch["image"])
         self.steps_taken += 1
-        if self.logs(self.steps_taken):
-            # Straight to the logger: what LightningModule.log does for sums over steps and devices would be in vain.
-            point = {name: value.item() for name, value in self.curves.items()}
-            for logger in self.trainer.loggers:
-                logger.log_metrics(point | {"images_seen": self.images_seen})
-        decay = min(self.ema_decay, (1 + self.steps_taken) / (10 + self.steps_taken))
-        with torch.no_grad():
-            torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
-        for schedule in self.schedules:
-            schedule.step()
+        self.log("images_seen", float(self.images_seen))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to give the same numbers."""
@@ -171,12 +132,9 @@ class Descent(Paradigm):
         """AdamW at a constant step size between a short warm-up and a linear decay."""
         return self.scheduled(self.adamw(self.network.parameters()))
 
-    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
-        """See :class:`Paradigm`."""
-        (optimizer,) = optimizers
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, which Lightning goes down one step."""
         losses = self.losses(batch)
         self.checked(losses)
-        optimizer.zero_grad()
-        losses["loss"].backward()
-        self.watch(optimizer)
-        optimizer.step()
+        self.count(batch)
+        return losses["loss"]

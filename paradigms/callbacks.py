@@ -1,4 +1,4 @@
-"""What happens beside training: the budget's account, sample pictures, the W&B axis."""
+"""What happens beside training: the moving average, the budget's account, progress, sample pictures."""
 
 import time
 from pathlib import Path
@@ -18,6 +18,28 @@ from paradigms.contract import Invertible
 
 FLOP_STEPS = 16
 """Steps over which FLOPs are counted: a whole period of the GAN's lazy regularisation."""
+
+
+class MovingAverage(Callback):
+    """Moves ``model`` of a :class:`Paradigm` towards its network after each step; to be the first of the callbacks.
+
+    Lightning's ``WeightAveraging`` would copy all of the module, a discriminator too, begin with the weights after the
+    first step, and put the average in its place only when training has ended, after the last checkpoint.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather the weights once: to search the modules for them takes longer than to average them."""
+        assert isinstance(pl_module, Paradigm)
+        self._averages, self._weights = (list(module.parameters()) for module in (pl_module.model, pl_module.network))
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Move the average, further in the first steps, so that the random start is forgotten."""
+        assert isinstance(pl_module, Paradigm)
+        decay = min(pl_module.ema_decay, (1 + pl_module.steps_taken) / (10 + pl_module.steps_taken))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
 
 
 class Account(Callback):

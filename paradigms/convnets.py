@@ -17,29 +17,41 @@ from datamodules.errors import InputError
 from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
 from paradigms.taps import Site, tapped
 
-BASE_SIZE = 4
-"""Height and width of the coarsest feature maps."""
+COARSEST = 4
+"""Least height and width of the coarsest feature maps; they are less than twice as large."""
 
 
-def widths(image_shape: tuple[int, int, int], width: int, max_width: int) -> list[int]:
-    """Channels at each resolution from 4x4 to the image's: ``width`` at the finest, doubled per halving.
+def sizes(image_shape: tuple[int, int, int]) -> list[int]:
+    """Heights, and widths, of the decoder's feature maps, from the coarsest to the image's: half of the next, or more.
 
     Args:
-        image_shape: (C, H, W); H = W, a power of two from 16 up.
+        image_shape: (C, H, W); H = W, at least 16.
+
+    Raises:
+        InputError: The image size does not fit.
+    """
+    _channels, height, breadth = image_shape
+    if height != breadth or height < 4 * COARSEST:
+        raise InputError(f"data.image_size={height}: gan and vae need square images of at least {4 * COARSEST} pixels")
+    levels = (height // COARSEST).bit_length()
+    return [math.ceil(height / 2**level) for level in reversed(range(levels))]
+
+
+def widths(levels: int, width: int, max_width: int) -> list[int]:
+    """Channels at each resolution from the coarsest to the image's: ``width`` at the finest, doubled per halving.
+
+    Args:
+        levels: How many resolutions there are.
         width: Channels at full resolution.
         max_width: Upper bound.
 
     Raises:
-        InputError: The image size does not fit, or a width is not positive.
+        InputError: A width is not positive.
     """
-    _channels, height, breadth = image_shape
-    if height != breadth or height < 16 or height & (height - 1):
-        raise InputError(f"data.image_size={height} must be a power of two, at least 16, for gan and vae")
     for name, value in (("width", width), ("max_width", max_width)):
         if value < 1:
             raise InputError(f"paradigm.{name}={value}: give at least 1")
-    levels = int(math.log2(height // BASE_SIZE))
-    return [min(max_width, width << (levels - level)) for level in range(levels + 1)]
+    return [min(max_width, width << level) for level in reversed(range(levels))]
 
 
 class PixelNorm(nn.Module):
@@ -51,15 +63,18 @@ class PixelNorm(nn.Module):
 
 
 class UpConvolution(nn.Conv2d):
-    """Upsampling by 2 with nearest neighbour and a 3x3 convolution, (N, C, H, W) to (N, C', 2H, 2W), in one.
+    """Upsampling by 2 with nearest neighbour and a 3x3 convolution, (N, C, H, W) to (N, C', size, size), in one.
+
+    A last row and column that are too many, where ``size`` is odd, are cut off.
 
     An input pixel becomes four equal ones, and weights that meet equal pixels can be added up before: the two are a
     transposed convolution of stride 2, whose 4x4 kernel is the 3x3 one convolved with a 2x2 one of ones. It takes 4/9
     of the multiplications.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__(inputs, outputs, 3)
+        self.size = size
         doubled = torch.eye(4, 3) + torch.eye(4, 3).roll(1, dims=0)
         # Turned round, for what a transposed convolution does with its kernel. Not kept with the weights: a constant.
         self.register_buffer("spread", torch.kron(doubled, doubled).flip(0).T.contiguous(), persistent=False)
@@ -67,7 +82,8 @@ class UpConvolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         kernel = self.weight.transpose(0, 1).reshape(-1, 9) @ cast(Tensor, self.spread)
-        return conv_transpose2d(x, kernel.view(*self.weight.shape[1::-1], 4, 4), self.bias, stride=2, padding=1)
+        doubled = conv_transpose2d(x, kernel.view(*self.weight.shape[1::-1], 4, 4), self.bias, stride=2, padding=1)
+        return doubled[..., : self.size, : self.size]
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
@@ -80,7 +96,7 @@ class Decoder(nn.Module):
     Nothing enters after the latent, so the output of one stage decides the image.
 
     Args:
-        image_shape: (C, H, W); H = W, a power of two from 16 up.
+        image_shape: (C, H, W); H = W, at least 16.
         latent: Length of the latent vector.
         width: Channels at full resolution; doubled per halving of the resolution.
         max_width: Upper bound of the channels.
@@ -88,14 +104,15 @@ class Decoder(nn.Module):
 
     def __init__(self, *, image_shape: tuple[int, int, int], latent: int, width: int, max_width: int) -> None:
         super().__init__()
-        channels = widths(image_shape, width, max_width)
-        size = (channels[0], BASE_SIZE, BASE_SIZE)
-        stem = [nn.Linear(latent, math.prod(size)), nn.Unflatten(1, size), PixelNorm(), nn.SiLU()]
+        heights = sizes(image_shape)
+        channels = widths(len(heights), width, max_width)
+        self.shapes = [(width, height, height) for width, height in zip(channels, heights, strict=True)]
+        coarsest = self.shapes[0]
+        stem = [nn.Linear(latent, math.prod(coarsest)), nn.Unflatten(1, coarsest), PixelNorm(), nn.SiLU()]
         self.stages = nn.ModuleList([nn.Sequential(*stem, *self._normed(_convolution(channels[0], channels[0])))])
-        for inputs, outputs in pairwise(channels):
-            self.stages.append(nn.Sequential(*self._normed(UpConvolution(inputs, outputs))))
+        for (inputs, *_), (outputs, height, _) in pairwise(self.shapes):
+            self.stages.append(nn.Sequential(*self._normed(UpConvolution(inputs, outputs, height))))
         self.to_image = _convolution(channels[-1], image_shape[0])
-        self.shapes = [(width, BASE_SIZE << level, BASE_SIZE << level) for level, width in enumerate(channels)]
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
@@ -111,17 +128,18 @@ class Decoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From an image to 4x4 feature maps, by strided convolutions.
+    """From an image to feature maps of 4x4 to 7x7, by strided convolutions.
 
     Args:
-        image_shape: (C, H, W); H = W, a power of two from 16 up.
+        image_shape: (C, H, W); H = W, at least 16.
         width: Channels at full resolution; doubled per halving of the resolution.
         max_width: Upper bound of the channels.
     """
 
     def __init__(self, *, image_shape: tuple[int, int, int], width: int, max_width: int) -> None:
         super().__init__()
-        channels = widths(image_shape, width, max_width)[::-1]
+        levels = len(sizes(image_shape))
+        channels = widths(levels, width, max_width)[::-1]
         layers: list[nn.Module] = [_convolution(image_shape[0], channels[0]), nn.LeakyReLU(0.2)]
         for inputs, outputs in pairwise(channels):
             layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
@@ -130,11 +148,13 @@ class Encoder(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 # PyTorch's default shrinks the signal at each layer: most of a short training would go into its return.
                 nn.init.kaiming_normal_(layer.weight, a=0.2)
-        self.width = channels[-1]
+        # Of an odd size each convolution leaves the smaller half, and has seen every pixel.
+        height = image_shape[1] >> (levels - 1)
+        self.shape = (channels[-1], height, height)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) to features (N, self.width, 4, 4)."""
+        """Images (N, C, H, W) to features (N, *self.shape)."""
         return cast(Tensor, self.layers(images.contiguous(memory_format=torch.channels_last)))
 
 

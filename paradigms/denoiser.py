@@ -46,12 +46,15 @@ class NarrowMidBlock(nn.Module):
 class Denoiser(nn.Module):
     """The network, its sampler and its latent candidates.
 
+    The network sees an image with a margin of zeros where its levels do not divide the size, and so have its
+    activations.
+
     Candidates: ``x_T``; ``condition``; ``down.i``, the trunk after the i-th encoder block; ``skip.j``, the j-th
     tensor handed to the decoder, in the encoder's order; ``h``; ``up.i``, the output of the i-th decoder block; and
     ``<block>.attn.j``, what the j-th attention of a block adds to the trunk.
 
     Args:
-        image_shape: (C, H, W).
+        image_shape: (C, H, W); H = W.
         condition_width: Length of the encoded condition; 0 makes the model unconditional.
         bottleneck: Number of values of h: its channels × height × width.
         block_out_channels: Channels of each level of the U-Net.
@@ -61,7 +64,7 @@ class Denoiser(nn.Module):
         guidance: Classifier-free guidance scale (Ho & Salimans 2022); 1 is the plain conditional model.
 
     Raises:
-        InputError: ``bottleneck``, ``skips`` or ``image_size`` do not fit the network.
+        InputError: ``bottleneck``, ``skips`` or ``sampler_steps`` do not fit the network.
     """
 
     conditions: Tensor
@@ -79,21 +82,23 @@ class Denoiser(nn.Module):
         guidance: float,
     ) -> None:
         super().__init__()
-        channels, height, width = image_shape
+        channels, height, _width = image_shape
         levels, top = len(block_out_channels), block_out_channels[-1]
-        if height % 2 ** (levels - 1) or width % 2 ** (levels - 1):
-            raise InputError(f"data.image_size={height} must be a multiple of {2 ** (levels - 1)} for {levels} levels")
+        missing = -height % 2 ** (levels - 1)
+        self.margins = (missing // 2, missing - missing // 2)
         if not 1 <= sampler_steps <= timesteps:
             raise InputError(f"paradigm.sampler_steps={sampler_steps}: give 1 to paradigm.timesteps={timesteps}")
         self.image_shape = tuple(image_shape)
         self.condition_width, self.guidance, self.sampler_steps = condition_width, guidance, sampler_steps
-        h_size = (height >> (levels - 1)) * (width >> (levels - 1))
+        padded = height + missing
+        h_size = (padded >> (levels - 1)) ** 2
         if bottleneck < 1 or bottleneck % h_size:
             raise InputError(
-                f"bottleneck={bottleneck} must be a positive multiple of {h_size}, the pixels of h, for diffusion"
+                f"bottleneck={bottleneck} must be a positive multiple of {h_size}, the pixels of h of diffusion at "
+                f"data.image_size={height}: give bottleneck={h_size * max(1, round(bottleneck / h_size))}"
             )
         self.unet = UNet2DModel(
-            sample_size=(height, width),
+            sample_size=padded,
             in_channels=channels,
             out_channels=channels,
             layers_per_block=1,
@@ -193,7 +198,9 @@ class Denoiser(nn.Module):
             labels = self.embed(condition)
             if keep is not None:
                 labels = torch.where(keep[:, None], labels, self.unconditional.to(labels.dtype))
-        return cast(Tensor, self.unet(x_t, t, class_labels=labels).sample)
+        v = cast(Tensor, self.unet(nn.functional.pad(x_t, self.margins * 2), t, class_labels=labels).sample)
+        (before, _after), (height, width) = self.margins, x_t.shape[2:]
+        return v[..., before : before + height, before : before + width]
 
     def _velocity(self, x_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """V under guidance: both halves run as one batch, the conditional one first."""

@@ -4,20 +4,21 @@ Non-saturating loss (Goodfellow et al. 2014) with the gradient penalty R1 on rea
 applied lazily (Karras et al. 2020).
 """
 
-from collections.abc import Sequence
+import math
 from typing import cast
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import softplus
-from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
 from paradigms.contract import Inputs, Kind
-from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
+from paradigms.convnets import DecoderModel, Encoder
 
 DRAWS, DESCENTS, FIRST_RATE = 2048, 100, 0.1
 """Of a projection: draws of z that it starts from, steps down the gradient, and the size of the first."""
@@ -81,8 +82,9 @@ class Discriminator(nn.Module):
     def __init__(self, *, image_shape: tuple[int, int, int], width: int, max_width: int) -> None:
         super().__init__()
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
-        self.mix = nn.Conv2d(self.encoder.width + 1, self.encoder.width, 3, padding=1)
-        self.score = nn.Linear(self.encoder.width * BASE_SIZE**2, 1)
+        channels = self.encoder.shape[0]
+        self.mix = nn.Conv2d(channels + 1, channels, 3, padding=1)
+        self.score = nn.Linear(math.prod(self.encoder.shape), 1)
 
     def forward(self, images: Tensor, batches: int = 1) -> Tensor:
         """Scores (N,) of images (N, C, H, W), which are so many equally large batches one after the other."""
@@ -115,6 +117,7 @@ class GAN(Paradigm):
     """
 
     network: Generator
+    norms = ("gradient_norm", "gradient_norm_discriminator")
 
     def __init__(
         self,
@@ -134,6 +137,8 @@ class GAN(Paradigm):
                 raise InputError(f"paradigm.{name}={value}: give at least 1")
         generator = Generator(image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width)
         super().__init__(generator, learning_rate=learning_rate, ema_decay=ema_decay)
+        # Lightning itself goes down one loss only.
+        self.automatic_optimization = False
         self.discriminator = Discriminator(image_shape=image_shape, width=width, max_width=max_width)
         self.update_images, self.r1, self.r1_interval = update_images, r1, r1_interval
 
@@ -144,28 +149,27 @@ class GAN(Paradigm):
         first, second = (self.scheduled(optimizer, decay=1.0) for optimizer in optimizers)
         return first, second
 
-    def update(self, batch: Batch, optimizers: Sequence[Optimizer]) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Update both networks once for each part of the batch."""
-        of_generator, of_discriminator = optimizers
+        of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
+        weights = list(self.network.parameters())
         parts = batch["image"].split(self.update_images)
         for i, real in enumerate(parts):
-            last = i + 1 == len(parts)
             update = self.steps_taken * len(parts) + i
             fake = self.fake(len(real))
             of_discriminator.zero_grad()
             losses = self.discriminator_losses(real, fake.detach(), penalised=update % self.r1_interval == 0)
-            losses["discriminator"].backward()
-            if last:
-                self.watch(of_discriminator, "_discriminator")
+            self.manual_backward(losses["discriminator"])
             of_discriminator.step()
             of_generator.zero_grad()
             losses["generator"] = self.generator_loss(fake)
             # Naming the inputs spares the gradients of the discriminator's weights.
-            losses["generator"].backward(inputs=self.weights)
-            if last:
-                self.watch(of_generator)
+            self.manual_backward(losses["generator"], inputs=weights)
             of_generator.step()
             self.checked(losses)
+        for schedule in cast(list[LambdaLR], self.lr_schedulers()):
+            schedule.step()
+        self.count(batch)
 
     def fake(self, n: int) -> Tensor:
         """Images (n, C, H, W) of fresh z."""

@@ -4,17 +4,18 @@ The threads of a step wait for each other many times, so that one that has lost 
 all: two threads may be far slower than one.
 """
 
-import contextlib
 import time
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
 from datamodules.base import ImageDataModule
+from datamodules.budget import Batch
+from paradigms.base import Paradigm
+from paradigms.callbacks import MovingAverage
 
 ALL = torch.get_num_threads()
 """What PyTorch takes by itself: every core, or OMP_NUM_THREADS. Read before any training sets another number."""
@@ -22,22 +23,19 @@ SECONDS = 1.5
 """How long a number of threads is timed, after a first step that takes longer."""
 
 
-class TrialOverError(Exception):
-    """Enough steps have been timed."""
-
-
-class Stopwatch(DummyLogger):
-    """Told of every step of a trial, it ends the trial when the time is up."""
+class Stopwatch(Callback):
+    """Times the steps of a trial, and ends it when the time is up."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.marks = [(time.perf_counter(), 0)]
 
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
         """Note the images seen so far."""
-        self.marks.append((time.perf_counter(), metrics["images_seen"]))
-        if self.marks[-1][0] - self.marks[1][0] > SECONDS:
-            raise TrialOverError
+        assert isinstance(pl_module, Paradigm)
+        self.marks.append((time.perf_counter(), pl_module.images_seen))
+        trainer.should_stop = self.marks[-1][0] - self.marks[1][0] > SECONDS
 
     @property
     def images_per_second(self) -> float:
@@ -71,12 +69,11 @@ def _images_per_second(config: DictConfig, data: ImageDataModule, threads: int) 
         devices=1,
         precision=config.precision,
         max_epochs=data.epochs,
-        logger=stopwatch,
-        log_every_n_steps=1,
+        callbacks=[MovingAverage(), stopwatch],
+        logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with contextlib.suppress(TrialOverError):
-        trainer.fit(instantiate(config.paradigm, _convert_="all"), datamodule=data)
+    trainer.fit(instantiate(config.paradigm, _convert_="all"), datamodule=data)
     return stopwatch.images_per_second

@@ -29,7 +29,7 @@ from datamodules.errors import InputError, reports_errors
 from datamodules.files import check_writable, readable, write_whole
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
-from paradigms.callbacks import Account, Pictures, Progress
+from paradigms.callbacks import Account, MovingAverage, Pictures, Progress
 from paradigms.settings import check, fastest_precision, kept_settings, on_cpu, with_absolute_paths
 from paradigms.threads import fastest_threads
 
@@ -100,7 +100,8 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
         max_epochs=data.epochs,
         logger=WandbLogger(experiment=logged),
         callbacks=[
-            Progress() if drawn else TQDMProgressBar(refresh_rate=5),
+            MovingAverage(),
+            Progress() if drawn else TQDMProgressBar(refresh_rate=10),
             account,
             Pictures(run / "figures"),
             checkpoints,

@@ -1,6 +1,7 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
-from typing import cast
+import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from datamodules.budget import Batch
 from datamodules.errors import InputError
 from paradigms.base import Descent
 from paradigms.contract import Inputs, Kind
-from paradigms.convnets import BASE_SIZE, DecoderModel, Encoder
+from paradigms.convnets import DecoderModel, Encoder
 
 MOMENT_IMAGES = 4096
 """Training images that tell the mean and the variance of the code: the standard error of its scale is about 1 %."""
@@ -34,7 +35,7 @@ class Autoencoder(DecoderModel):
             "z", Kind.PRIOR, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
         )
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
-        self.to_code = nn.Linear(self.encoder.width * BASE_SIZE**2, 2 * bottleneck)
+        self.to_code = nn.Linear(math.prod(self.encoder.shape), 2 * bottleneck)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, (N, bottleneck) each, of q(code | image (N, C, H, W))."""
@@ -121,9 +122,8 @@ class VAE(Descent):
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
 
-    def advance(self, images: int) -> None:
-        """See :class:`Paradigm`; after the last step the averaged model gets its best shift and scale of the code."""
-        super().advance(images)
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """After the last step the averaged model gets its best shift and scale of the code."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.beta and self.steps_taken == data.steps:
             self.model.standardize(to_float(data.splits["train"].pixels[:MOMENT_IMAGES]).to(self.device))

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
 from datamodules.base import ImageDataModule
-from datamodules.budget import STEPS_AT_ONCE, Batch, steps_of
+from datamodules.budget import Batch
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import FLOP_STEPS, Account
@@ -32,7 +32,7 @@ from paradigms.train import CONFIGS, build_trainer
 
 ROUNDS = 5
 STEPS = 64
-WARM_UP = FLOP_STEPS + STEPS_AT_ONCE
+WARM_UP = FLOP_STEPS + 8
 """Steps before the clock starts: the first ones also count floating point operations."""
 
 
@@ -161,7 +161,7 @@ def training() -> None:
             paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
             paradigm.factors = data.factors
             loader = data.train_dataloader()
-            batches = [step for batch in loader for step in steps_of(batch, data.batch_size)]
+            batches = list(loader)
             ratios, speeds, pipeline = [], [], []
             for number in range(ROUNDS):
                 raw = raw_seconds(copy.deepcopy(paradigm), batches, config.precision)

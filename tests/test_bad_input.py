@@ -168,7 +168,7 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
         (["phi=lpips"], ["lpips", "weights"]),
         (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
         (["data=image_folder", "phi=pixel"], ["phi (pixel) must give features that tell the real images apart"]),
-        (["data.image_size=20"], ["data.image_size=20 must be a multiple of 8"]),
+        (["data.image_size=20"], ["bottleneck=16 must be", "multiple of 9,", "data.image_size=20: give bottleneck=18"]),
         (["dir=/dev/null/study"], ["/dev/null", "choose a directory that can be written"]),
     ],
 )

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, InMemoryDataset, Role, encode, to_float
-from datamodules.budget import STEPS_AT_ONCE, BudgetSampler, steps_of
+from datamodules.budget import BudgetSampler
 from datamodules.errors import InputError, reports_errors
 
 BUDGET = {"batch_size": 4, "budget_images": 20, "epoch_images": 8}
@@ -41,9 +41,7 @@ def stream(size: int, batch_size: int, budget: int, epoch_images: int, seed: int
         sampler.set_epoch(epoch)
         here = list(sampler)
         assert len(here) == len(sampler) > 0
-        # All but an epoch's last hold the images of several steps.
-        assert {len(batch) for batch in here[:-1]} <= {STEPS_AT_ONCE * batch_size}
-        batches += [step.tolist() for batch in here for step in batch.split(batch_size)]
+        batches += [batch.tolist() for batch in here]
     return batches
 
 
@@ -75,16 +73,6 @@ def test_after_the_budget_the_sampler_is_empty() -> None:
     sampler = BudgetSampler(30, 10, 70, 20, 0)
     sampler.set_epoch(sampler.epochs)
     assert len(sampler) == len(list(sampler)) == 0
-
-
-def test_a_batch_is_cut_into_steps_that_keep_what_belongs_together() -> None:
-    batch = InMemoryDataset(Numbered().load(), torch.device("cpu"))[torch.arange(10)]
-    parts = list(steps_of(batch, 4))
-    assert [len(part["image"]) for part in parts] == [4, 4, 2]
-    assert [caption for part in parts for caption in part["caption"]] == batch["caption"]
-    for part in parts:
-        assert [str(int(value)) for value in part["factors"][:, 0]] == part["caption"]
-        assert torch.equal(part["image"][:, 0, 0, 0], to_float(part["factors"][:, 0]))
 
 
 class Watcher(LightningModule):

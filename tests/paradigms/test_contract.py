@@ -15,11 +15,11 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
 
 
-def build(paradigm, *overrides):
+def build(paradigm, *overrides, size=32):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", overrides=[f"paradigm={paradigm}", *overrides])
     config = config.paradigm
-    config.image_shape = [3, 32, 32]
+    config.image_shape = [3, size, size]
     if paradigm == "diffusion":
         config.condition_width = 5
     return instantiate(config, _convert_="all")
@@ -39,12 +39,27 @@ def test_guidance_keeps_both_halves_of_a_value():
     torch.testing.assert_close(guided.generate(inputs).images, plain.generate(inputs).images, atol=1e-4, rtol=0)
 
 
-@pytest.fixture(scope="module", params=[*((paradigm,) for paradigm in PARADIGMS), ("diffusion", "paradigm.guidance=2")])
+SMALL = {
+    "diffusion": ["paradigm.block_out_channels=[16,16,16,32]", "paradigm.sampler_steps=7"],
+    "gan": ["paradigm.width=8", "paradigm.max_width=16"],
+    "vae": ["paradigm.width=8", "paradigm.max_width=16"],
+}
+MODELS = {paradigm: (paradigm, [], 32) for paradigm in PARADIGMS}
+MODELS["guided"] = ("diffusion", ["paradigm.guidance=2"], 32)
+for paradigm, overrides in SMALL.items():
+    MODELS[f"{paradigm} 28"] = (paradigm, overrides, 28)
+    MODELS[f"{paradigm} 48"] = (paradigm, [*overrides, "bottleneck=36"], 48)
+# Sizes that are odd within.
+MODELS["gan 36"] = ("gan", SMALL["gan"], 36)
+
+
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
 def model(request):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield build(*request.param).model
+    paradigm, overrides, size = request.param
+    yield build(paradigm, *overrides, size=size).model
     torch.set_num_threads(threads)
 
 
@@ -145,7 +160,7 @@ def test_unknown_names_and_edits_of_inputs_are_refused(model):
 def test_inversion_gives_the_inputs(model):
     if not isinstance(model, Invertible):
         pytest.skip("this paradigm has no encoder")
-    inputs = model.invert(torch.zeros(2, 3, 32, 32))
+    inputs = model.invert(model.generate(model.draw(2, torch.Generator())).images)
     assert {k: v.shape for k, v in inputs.items()} == {k: v.shape for k, v in model.draw(2, torch.Generator()).items()}
 
 

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from torch.nn.functional import conv2d, interpolate
 
 from datamodules.errors import InputError
+from paradigms.callbacks import MovingAverage
 from paradigms.contract import Kind, Path
 from paradigms.convnets import UpConvolution
 from paradigms.gan import DRAWS, GAN, Discriminator, Generator
@@ -25,6 +26,7 @@ def fit(gan, images, precision="32-true", steps=2):
         accelerator="cpu",
         precision=precision,
         max_epochs=1,
+        callbacks=[MovingAverage()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -92,22 +94,33 @@ def test_a_pass_over_two_batches_scores_each_as_a_pass_of_its_own():
     assert not torch.allclose(discriminator(torch.cat(batches)), alone)
 
 
-def test_an_up_convolution_is_upsampling_and_a_convolution():
+@pytest.mark.parametrize("size", [7, 8])
+def test_an_up_convolution_is_upsampling_and_a_convolution(size):
     torch.manual_seed(0)
-    layer, x = UpConvolution(5, 7), torch.randn(2, 5, 4, 4)
+    layer, x = UpConvolution(5, 7, size), torch.randn(2, 5, 4, 4)
     both = conv2d(interpolate(x, scale_factor=2), layer.weight, layer.bias, padding=1)
-    torch.testing.assert_close(layer(x), both)
+    torch.testing.assert_close(layer(x), both[..., :size, :size])
 
 
-@pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 64, 64)])
-def test_the_stages_reach_any_power_of_two(image_shape):
+@pytest.mark.parametrize(
+    ("image_shape", "sizes"),
+    [
+        ((1, 16, 16), [4, 8, 16]),
+        ((3, 28, 28), [7, 14, 28]),
+        ((3, 33, 33), [5, 9, 17, 33]),
+        ((3, 64, 64), [4, 8, 16, 32, 64]),
+        ((3, 100, 100), [7, 13, 25, 50, 100]),
+    ],
+)
+def test_the_stages_reach_any_size_and_so_does_the_discriminator(image_shape, sizes):
     generator = Generator(**{**NETWORK, "image_shape": image_shape})
     shapes = [candidate.shape for candidate in generator.candidates.values()]
     assert shapes[0] == (5,)
-    assert [shape[-1] for shape in shapes[1:]] == [size for size in (4, 8, 16, 32, 64) if size <= image_shape[1]]
+    assert [shape[-1] for shape in shapes[1:]] == sizes
     generation = generator.generate(generator.draw(2, torch.Generator()), record=list(generator.candidates))
     assert generation.images.shape == (2, *image_shape)
     assert [value.shape[1:] for value in generation.values.values()] == shapes
+    assert Discriminator(image_shape=image_shape, width=16, max_width=32)(generation.images).shape == (2,)
 
 
 def test_injecting_any_stage_as_a_whole_gives_e_bitwise():
@@ -134,7 +147,7 @@ def test_z_is_a_prior_walked_on_the_sphere():
         ({"update_images": 0}, "update_images=0"),
         ({"r1_interval": 0}, "r1_interval=0"),
         ({"width": 0}, "width=0"),
-        ({"image_shape": (3, 24, 24)}, "image_size=24"),
+        ({"image_shape": (3, 24, 16)}, "image_size=24.*square"),
         ({"image_shape": (3, 8, 8)}, "image_size=8"),
     ],
 )

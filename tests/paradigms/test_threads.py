@@ -28,7 +28,7 @@ def test_the_threads_that_were_chosen_are_kept_and_a_resumed_run_takes_them(tmp_
     train(config, tmp_path / "whole")
     assert "2 threads: 138 images/s, 1 thread: 91: training with 2\n" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(Paradigm, "logs", lambda self, step: 1 / (step - 3))
+        patch.setattr(Paradigm, "checked", lambda self, losses: 1 / (self.steps_taken - 2))
         with pytest.raises(ZeroDivisionError):
             train(config, tmp_path / "cut")
     timed[0] = 1

@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -16,7 +18,8 @@ from tiny_training import PARADIGMS, configured
 from datamodules import progress
 from datamodules.errors import InputError
 from paradigms import callbacks
-from paradigms.base import Paradigm, TrainingDivergedError
+from paradigms import train as trains
+from paradigms.base import TrainingDivergedError
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
 from paradigms.train import train
@@ -49,13 +52,11 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradig
     assert manifests[0]["flops"] == manifests[1]["flops"] > 0
 
 
-def test_a_run_that_is_killed_between_batches_of_several_steps_resumes_to_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules.budget.STEPS_AT_ONCE", 3)
-    # Epochs of 8 steps: two batches of 3 and one of 2.
+def test_a_run_that_is_killed_amid_an_epoch_resumes_to_the_same_numbers(tmp_path, monkeypatch):
     config = configured(tmp_path, "vae", "budget.batch_size=8")
     train(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(Paradigm, "logs", lambda self, step: kill() if step == 12 else step % 10 == 0)
+        patch.setattr(VAE, "on_train_batch_end", kill_after_the_twelfth_step)
         with pytest.raises(RuntimeError, match="killed"):
             train(config, tmp_path / "cut")
     train(config, tmp_path / "cut")
@@ -63,38 +64,57 @@ def test_a_run_that_is_killed_between_batches_of_several_steps_resumes_to_the_sa
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def kill():
-    raise RuntimeError("killed")
+def kill_after_the_twelfth_step(vae, *_):
+    if vae.steps_taken == 12:
+        raise RuntimeError("killed")
 
 
-def test_the_step_size_falls_to_0_at_the_last_step_also_of_a_shorter_epoch(tmp_path, monkeypatch):
-    seen = []
-    advance = Paradigm.advance
+class Stranger(Callback):
+    """A callback as anyone writes it for Lightning: it knows nothing of this project."""
 
-    def watched(self, images):
-        advance(self, images)
-        seen.append(self.schedules[0].get_last_lr()[0] / self.learning_rate)
+    def __init__(self):
+        self.updates, self.global_steps, self.rates, self.weights = 0, [], [], []
 
-    monkeypatch.setattr(Paradigm, "advance", watched)
-    train(
-        configured(tmp_path, "vae", "budget.batch_size=4", "budget.images=176", "budget.checkpoint_images=64"), tmp_path
-    )
-    assert len(seen) == 44
-    assert seen[0] < max(seen) == 1
-    assert seen[-3] > seen[-2] > seen[-1] == 0
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.updates += 1
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.global_steps.append(trainer.global_step)
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.weights.append([p.detach().clone() for m in (pl_module.network, pl_module.model) for p in m.parameters()])
 
 
-@pytest.mark.parametrize("paradigm", PARADIGMS)
-def test_how_many_steps_lightning_is_handed_at_once_changes_no_number(tmp_path, monkeypatch, paradigm):
-    weights = []
-    for steps in (1, 3, 8):
-        monkeypatch.setattr("datamodules.budget.STEPS_AT_ONCE", steps)
-        run = tmp_path / str(steps)
-        train(configured(tmp_path, paradigm, "budget.batch_size=16", "budget.checkpoint_images=80"), run)
-        weights.append(load_file(run / "weights.safetensors"))
-        assert json.loads((run / "manifest.json").read_text())["images_seen"] == 128
-    first, *others = weights
-    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+@pytest.fixture
+def stranger(monkeypatch):
+    """Beside the callbacks of a training."""
+    callback, build = Stranger(), trains.build_trainer
+
+    def with_it(*arguments):
+        trainer = build(*arguments)
+        trainer.callbacks.insert(-1, callback)
+        return trainer
+
+    monkeypatch.setattr(trains, "build_trainer", with_it)
+    return callback
+
+
+@pytest.mark.parametrize(("paradigm", "updates"), [("vae", 1), ("diffusion", 1), ("gan", 2 * 16 // 4)])
+def test_a_callback_of_lightning_is_told_of_every_step_of_an_optimiser(tmp_path, stranger, paradigm, updates):
+    train(configured(tmp_path, paradigm, "budget.batch_size=16"), tmp_path / "run")
+    assert stranger.global_steps == [updates * step for step in range(1, 9)]
+    assert stranger.updates == updates * 8
+    for before, after in pairwise(stranger.weights[:7]):
+        assert not any(torch.equal(one, other) for one, other in zip(before, after, strict=True) if one.any())
+
+
+def test_the_step_size_falls_to_0_at_the_last_step_also_of_a_shorter_epoch(tmp_path, stranger):
+    shorter = ["budget.batch_size=4", "budget.images=176", "budget.checkpoint_images=64"]
+    config = configured(tmp_path, "vae", *shorter)
+    train(config, tmp_path / "run")
+    rates = stranger.rates
+    assert len(rates) == 44
+    assert rates[0] < max(rates) == config.paradigm.learning_rate
+    assert rates[-3] > rates[-2] > rates[-1] == 0
 
 
 @pytest.mark.parametrize(
@@ -125,9 +145,9 @@ def test_another_training_seed_leaves_the_data_alone(tmp_path):
 @pytest.mark.parametrize(
     ("batch_size", "at", "told"),
     [
-        (32, 96, "after 96 images: the gradient norm"),
-        # The third of a batch's eight steps, whose gradient nobody looks at: the curves have their point at the second.
-        (8, 80, "after 88 images: the loss"),
+        (32, 96, "after 128 images: the gradient norm"),
+        # Not a step at which the curves have a point.
+        (8, 80, "after 88 images: the gradient norm"),
     ],
 )
 def test_a_gradient_that_is_no_number_reaches_no_checkpoint(tmp_path, monkeypatch, batch_size, at, told):
@@ -246,7 +266,7 @@ def test_who_draws_is_told_how_far_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "listener", told.append)
     train(configured(tmp_path, "vae"), tmp_path / "cell")
     stages = [(stage.name, stage.done, stage.total, stage.unit) for stage in told]
-    assert list(dict.fromkeys(stages)) == [("training", done, 128, "images") for done in (0, 64, 128)]
+    assert list(dict.fromkeys(stages)) == [("training", done, 128, "images") for done in range(0, 129, 32)]
     assert [stage.done for stage in told if stage.lasting] == [64, 128]
     printed = capsys.readouterr()
     assert "\r" not in printed.out + printed.err
