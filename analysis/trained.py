@@ -132,9 +132,10 @@ class RealData:
             raise InputError("data.folder is not set: give a folder of real images like those that the prompts ask for")
         split = self.data.splits["test"]
         if len(split.pixels) < SMALLEST:
+            sizes = ", ".join(f"{len(part.pixels)} {name}" for name, part in self.data.splits.items())
             raise InputError(
-                f"data.split leaves {len(split.pixels)} test images, fewer than {SMALLEST}: give more images, or a "
-                "larger share of them for the test"
+                f"data.split leaves {sizes} images, fewer than {SMALLEST} of the last: give more images, or a larger "
+                "share of them for the test"
             )
         return split.subset(torch.arange(min(REAL_IMAGES, len(split.pixels))))
 
