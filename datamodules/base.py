@@ -212,11 +212,16 @@ class ImageDataModule(LightningDataModule, ABC):
     def splits(self) -> Mapping[str, Images]:
         """``train``, ``val`` and ``test`` images, loaded at first use."""
         if self._splits is None:
-            self._splits = self.load_splits()
-            for name, images in self._splits.items():
-                if len(images.pixels) == 0:
-                    shares = f"data.split={list(self.split)}"
-                    raise InputError(f"{shares} leaves no image for {name!r}: give more images, or larger shares")
+            splits = self.load_splits()
+            sizes = {name: len(images.pixels) for name, images in splits.items()}
+            if not all(sizes.values()):
+                told = ", ".join(f"{size} for {name}" for name, size in sizes.items())
+                different = len({picture.numpy().tobytes() for part in splits.values() for picture in part.pixels})
+                raise InputError(
+                    f"data.split={list(self.split)} of {sum(sizes.values())} images, {different} of them different, "
+                    f"gives {told}: give more images, or a larger share to what has none"
+                )
+            self._splits = splits
         return self._splits
 
     @cached_property

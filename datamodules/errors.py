@@ -4,7 +4,7 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -15,8 +15,18 @@ P = ParamSpec("P")
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
 
 
+NAMED = 10
+"""Most names that one message lists."""
+
+
 class InputError(ValueError):
     """What was asked for cannot be done; the message names the field, the file and the remedy on one line."""
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names for a message: the first :data:`NAMED`, bytes that are no UTF-8 escaped, and how many more there are."""
+    first = ", ".join(os.fsencode(str(name)).decode(errors="backslashreplace") for name in names[:NAMED])
+    return first if len(names) <= NAMED else f"{first} and {len(names) - NAMED} more"
 
 
 def reports_errors(task: Callable[P, None]) -> Callable[P, None]:

@@ -10,6 +10,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
+from datamodules.base import ImageDataModule
 from datamodules.errors import InputError
 from datamodules.files import readable
 
@@ -17,6 +18,10 @@ DECISIVE = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
 """The parts of the configuration that decide what a trained model is."""
 STORES = ("cache_dir", "root")
 """Settings of data sets that say where copies are kept, which decides nothing."""
+FOLDER = "folder"
+"""The setting of a data set that says where images are that are no copies: they decide, and not where they lie."""
+SHOWN = 12
+"""Characters of a digest in a message."""
 CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}
 
 
@@ -100,9 +105,10 @@ def kept_settings(config: DictConfig, run: Path) -> DictConfig:
     if not path.exists():
         return OmegaConf.create()
     with readable(path, "remove it and run the same command again"):
-        kept = OmegaConf.load(path)
-        assert isinstance(kept, DictConfig)
-        before = decisive(with_absolute_paths(kept))
+        found = OmegaConf.load(path)
+        assert isinstance(found, DictConfig)
+        kept = with_absolute_paths(found)
+        before = decisive(kept)
     now = decisive(config)
     for key, old in before.items():
         new = now[key]
@@ -119,7 +125,37 @@ def decisive(config: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     found = {key: values[key] for key in DECISIVE}
-    return found | {"data": {name: value for name, value in found["data"].items() if name not in STORES}}
+    return found | {"data": {name: value for name, value in found["data"].items() if name not in (*STORES, FOLDER)}}
+
+
+def is_moved(before: DictConfig, config: DictConfig) -> bool:
+    """Whether ``config`` names another folder of images than :func:`kept_settings` of the same training."""
+    return bool(before) and before.data.get(FOLDER) != config.data.get(FOLDER)
+
+
+def check_images(before: DictConfig, config: DictConfig, data: ImageDataModule, run: Path) -> None:
+    """Refuse a folder with other images than those that a training was begun with; the same may lie elsewhere.
+
+    Args:
+        before: What is kept of that training, see :func:`kept_settings`.
+        config: Of the training that is asked for.
+        data: Its data set.
+        run: The run directory.
+
+    Raises:
+        InputError: Names both folders and the digests of their images.
+    """
+    if not before or FOLDER not in before.data:
+        return
+    begun = before.get("data_digest")
+    # Trainings that were begun long ago have noted no digest.
+    same = not is_moved(before, config) if begun is None else begun == data.digest
+    if not same:
+        raise InputError(
+            f"{run} was begun with the images of data.folder={before.data.folder} (digest "
+            f"{'not noted' if begun is None else begun[:SHOWN]}), not with those of {config.data.folder} (digest "
+            f"{data.digest[:SHOWN]}): name the folder that has them now, or choose another directory for the run"
+        )
 
 
 def on_cpu(accelerator: str) -> bool:

@@ -30,7 +30,15 @@ from datamodules.files import check_writable, readable, write_whole
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import Account, MovingAverage, Pictures, Progress
-from paradigms.settings import check, fastest_precision, kept_settings, on_cpu, with_absolute_paths
+from paradigms.settings import (
+    check,
+    check_images,
+    fastest_precision,
+    is_moved,
+    kept_settings,
+    on_cpu,
+    with_absolute_paths,
+)
 from paradigms.threads import fastest_threads
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
@@ -114,7 +122,7 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
 
 
 def prepare(config: DictConfig, run: Path) -> DictConfig:
-    """The configuration as it is kept in ``run``; nothing is loaded or written yet.
+    """The configuration as it is kept in ``run``; nothing is written yet, and loaded where images were moved alone.
 
     Args:
         config: Composed from ``configs/train.yaml``.
@@ -133,6 +141,8 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
     if config.precision == "auto":
         config.precision = fastest_precision(config.accelerator)
     before = kept_settings(config, run)
+    if is_moved(before, config):
+        check_images(before, config, data, run)
     if config.threads is None:
         # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
         config.threads = before.get("threads")
@@ -170,8 +180,10 @@ def train(config: DictConfig, run: Path) -> None:
     kept, noted = run / "config.yaml", run / "manifest.json"
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
-            json.loads(noted.read_text())["cell"]
+            manifest = json.loads(noted.read_text())
+            manifest["cell"]
         if not kept.exists():
+            OmegaConf.update(config, "data_digest", manifest["hashes"].get("data"), force_add=True)
             write_whole(kept, OmegaConf.to_yaml(config, resolve=True))
         print(f"{run}: already trained")
         return
@@ -179,6 +191,8 @@ def train(config: DictConfig, run: Path) -> None:
     data: ImageDataModule = instantiate(config.data)
     # Now, so that images that cannot be read leave nothing behind.
     data.setup("fit")
+    check_images(kept_settings(config, run), config, data, run)
+    OmegaConf.update(config, "data_digest", data.digest, force_add=True)
     if config.threads is None and on_cpu(config.accelerator):
         config.threads = fastest_threads(config, data)
     if config.threads:
@@ -200,6 +214,7 @@ def train(config: DictConfig, run: Path) -> None:
             {name: value.contiguous() for name, value in paradigm.model.state_dict().items()},
             run / "weights.safetensors",
         )
+        hashes = {"weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()}
         manifest = {
             "cell": run.name,
             "paradigm": config.paradigm_name,
@@ -215,7 +230,7 @@ def train(config: DictConfig, run: Path) -> None:
             "versions": {name: version(name) for name in ("torch", "lightning", "diffusers", "wandb")}
             | {"python": platform.python_version()},
             "git_commit": git_commit(),
-            "hashes": {"weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()},
+            "hashes": hashes | {"data": config.data_digest},
         }
         cast(WandbLogger, trainer.logger).experiment.summary.update(
             {k: manifest[k] for k in ("parameters", "images_seen", "flops", "seconds")}

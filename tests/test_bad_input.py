@@ -164,7 +164,7 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
     ("arguments", "told"),
     [
         (["measure.n=5"], ["measure.n=5 must be a whole number, at least"]),
-        (["data.num_images=100"], ["data.split leaves", "test images, fewer than"]),
+        (["data.num_images=100"], ["data.split leaves 80 train, 10 val, 10 test images, fewer than 24 of the last"]),
         (["phi=lpips"], ["lpips", "weights"]),
         (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
         (["data=image_folder", "phi=pixel"], ["phi (pixel) must give features that tell the real images apart"]),

@@ -133,9 +133,10 @@ class RealData:
             raise InputError("data.folder is not set: give a folder of real images like those that the prompts ask for")
         split = self.data.splits["test"]
         if len(split.pixels) < SMALLEST:
+            sizes = ", ".join(f"{len(part.pixels)} {name}" for name, part in self.data.splits.items())
             raise InputError(
-                f"data.split leaves {len(split.pixels)} test images, fewer than {SMALLEST}: give more images, or a "
-                "larger share of them for the test"
+                f"data.split leaves {sizes} images, fewer than {SMALLEST} of the last: give more images, or a larger "
+                "share of them for the test"
             )
         return split.subset(torch.arange(min(REAL_IMAGES, len(split.pixels))))
 
@@ -187,11 +188,35 @@ def _real_data(phi: str, data: str, cache: Path) -> RealData:
     return RealData(spaces, instantiate(settings) if settings else None, cache)
 
 
+def data_of(config: DictConfig, run: Path) -> RealData:
+    """What the model in ``run`` is held against: the images that it was trained on, wherever they lie now.
+
+    Args:
+        config: With ``phi``, ``data_dir`` and, if the images were moved, ``data.folder``.
+        run: Run directory of a finished training.
+
+    Raises:
+        InputError: It was trained on no folder, or on other images than its folder holds now.
+    """
+    settings, there = read_config(run).data, OmegaConf.select(config, "data.folder")
+    in_folder = bool(settings) and "folder" in settings
+    if there is not None and not in_folder:
+        raise InputError(f"data.folder={there}: the model in {run} was trained on no folder of images: leave it out")
+    if there is not None:
+        settings = OmegaConf.merge(settings, {"folder": str(Path(there).expanduser().absolute())})
+    real, trained_on = real_data(config, settings), read_manifest(run).get("hashes", {}).get("data")
+    if real.data and in_folder and trained_on not in (None, real.data.digest):
+        raise InputError(
+            f"data.folder={settings.folder} holds other images (digest {real.data.digest[:12]}) than {run} was trained "
+            f"on (digest {trained_on[:12]}): give the folder that holds those with data.folder=<directory>"
+        )
+    return real
+
+
 def made_of(config: DictConfig, run: Path) -> dict[str, str]:
     """What decides the rows of ``run`` beside settings: hashes of its weights and, where there are any, of its data."""
-    trained, manifest = read_config(run), read_manifest(run)
-    data = real_data(config, trained.data).data
-    return {**manifest.get("hashes", {}), **({"data": data.digest} if data else {})}
+    data = data_of(config, run).data
+    return {**read_manifest(run).get("hashes", {}), **({"data": data.digest} if data else {})}
 
 
 class Trained:
@@ -222,7 +247,7 @@ class Trained:
         torch.set_num_threads(config.threads or min(here, trained.get("threads") or here))
         self.manifest = read_manifest(run)
         self.seed: int = trained.seed
-        self.real = real_data(config, trained.data)
+        self.real = data_of(config, run)
 
     def say_memory(self, images: int, record: Sequence[str] = ()) -> None:
         """Say what memory a large model takes, with the values of ``record`` kept of so many images."""

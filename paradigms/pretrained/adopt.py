@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from datamodules.errors import InputError
-from datamodules.files import check_writable, write_whole
+from datamodules.files import check_writable, readable, write_whole
 from paradigms.pretrained.prompts import Prompts
 from paradigms.settings import absolute
 from paradigms.train import git_commit
@@ -41,8 +41,14 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
     else:
         settings["data"]["folder"] = absolute(config.data.folder)
     kept = run / "config.yaml"
-    if kept.exists() and kept.read_text() != OmegaConf.to_yaml(settings):
-        raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")
+    if kept.exists():
+        with readable(kept, "remove it and run the same command again"):
+            before = OmegaConf.load(kept)
+            # Nothing is trained on these images: where they lie is no part of the model.
+            if before.data and settings["data"]:
+                before.data.folder = settings["data"]["folder"]
+        if OmegaConf.to_yaml(before) != OmegaConf.to_yaml(settings):
+            raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")
     return OmegaConf.create(settings)
 
 

@@ -154,9 +154,19 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
         Numbered(**settings)
 
 
-def test_too_few_images_for_three_splits() -> None:
-    with pytest.raises(InputError, match=r"data\.split=.*no image for 'test'.*give more images"):
-        _ = Numbered(3).splits
+@pytest.mark.parametrize(
+    ("count", "grey", "told"),
+    [
+        (1, None, "1 images, 1 of them different, gives 1 for train, 0 for val, 0 for test"),
+        (3, None, "3 images, 3 of them different, gives 2 for train, 1 for val, 0 for test"),
+        (40, [7, 8] * 20, "40 images, 2 of them different, gives 40 for train, 0 for val, 0 for test"),
+    ],
+)
+def test_too_few_images_for_three_splits(count: int, grey: list[int] | None, told: str) -> None:
+    data = Numbered(count, grey)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"data\.split=\[0\.8, 0\.1, 0\.1\] of " + told + ": give more images"):
+            _ = data.splits
 
 
 def test_encode_makes_distances_meaningful() -> None:

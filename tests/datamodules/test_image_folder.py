@@ -1,4 +1,4 @@
-"""The user's own images: factors and captions from metadata, and an error that helps for all that can be wrong."""
+"""The user's own images: they are read as they are, and an error helps for all that can be wrong with them."""
 
 import struct
 import zlib
@@ -8,32 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from folders import make, refused
 from PIL import Image
 
 from datamodules.base import Factor, FactorKind, Role
-from datamodules.errors import InputError
-from datamodules.image_folder import ImageFolder
-
-
-def make(folder: Path | None, budget: dict[str, int], **settings: Any) -> ImageFolder:
-    return ImageFolder(**({"folder": folder, "image_size": 12} | budget | settings))
-
-
-def write_metadata(folder: Path, *columns: str, rows: int = 24) -> None:
-    """Write metadata.csv; a column is "name: expression of i"."""
-    names, expressions = zip(*(column.split(": ", 1) for column in columns), strict=True)
-    lines = [",".join(str(eval(e, {"i": i})) for e in expressions) for i in range(rows)]
-    (folder / "metadata.csv").write_text("\n".join([",".join(names), *lines]) + "\n")
-
-
-FILE = "file: f'{i}.png'"
-
-
-def test_a_column_named_as_in_the_results_is_refused(tmp_path: Path, budget: dict[str, int]) -> None:
-    Image.new("RGB", (12, 12)).save(tmp_path / "0.png")
-    write_metadata(tmp_path, FILE, "image: i", rows=1)
-    with pytest.raises(InputError, match=r"metadata\.csv has a column 'image'.*rename it"):
-        make(tmp_path, budget)
 
 
 def test_images_are_read_exactly(pictures: Path, budget: dict[str, int]) -> None:
@@ -57,34 +35,6 @@ def test_subfolders_become_classes(pictures: Path, budget: dict[str, int]) -> No
     for images in data.splits.values():
         assert images.captions == ["a photo of " + ("cat", "dog")[int(value)] for value in images.values[:, 0]]
     assert [int(path.stem) % 2 for path in data.files] == data.values[:, 0].tolist()
-
-
-def test_metadata_gives_captions_and_factors(pictures: Path, budget: dict[str, int]) -> None:
-    write_metadata(pictures, FILE, "caption: f'number {i}'", "size: 10 + i", "pet: ['cat', 'dog', 'emu'][i % 3]")
-    data = make(pictures, budget, roles={"size": "structure"})
-    assert data.factors == (
-        Factor("size", FactorKind.CONTINUOUS, 0, Role.STRUCTURE),
-        Factor("pet", FactorKind.CATEGORICAL, 3, Role.CONTENT, ("cat", "dog", "emu")),
-    )
-    assert data.condition_width == 4
-    pixels = {f"number {i}": np.array(Image.open(pictures / f"{i}.png")) for i in range(24)}
-    for images in data.splits.values():
-        for image, (size, pet), caption in zip(images.pixels, images.values, images.captions, strict=True):
-            number = int(caption.split()[1])
-            assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels[caption])
-            assert size.item() == pytest.approx(number / 23)
-            assert pet == number % 3
-
-
-def test_metadata_from_a_spreadsheet_with_fewer_rows_than_images(
-    pictures: Path, budget: dict[str, int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_metadata(pictures, FILE, "size: i", rows=20)
-    path = pictures / "metadata.csv"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    data = make(pictures, budget)
-    assert len(data.load().pixels) == 20
-    assert "4 images that metadata.csv does not name are left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -140,12 +90,6 @@ def test_hidden_files_and_texts_are_passed_over(pictures: Path, budget: dict[str
     assert len(make(pictures, budget).files) == 24
 
 
-def refused(match: str, folder: Path | None, budget: dict[str, int], **settings: Any) -> None:
-    with pytest.raises(InputError, match=match) as caught:
-        make(folder, budget, **settings).load()
-    assert "\n" not in str(caught.value)
-
-
 def test_no_folder(tmp_path: Path, budget: dict[str, int]) -> None:
     refused(r"data\.folder is not set.*data\.folder=<", None, budget)
     refused(r"data\.folder=\S+nowhere is no directory: give", tmp_path / "nowhere", budget)
@@ -155,12 +99,16 @@ def test_no_folder(tmp_path: Path, budget: dict[str, int]) -> None:
 @pytest.mark.parametrize("name", ["paper.pdf", "clip.mp4", "raw.heic"])
 def test_a_file_that_is_no_image(pictures: Path, budget: dict[str, int], name: str) -> None:
     (pictures / name).write_bytes(b"%PDF-1.7")
-    refused(rf"data\.folder=\S+ holds {name}, which is no image: move it elsewhere, or convert", pictures, budget)
+    refused(rf"data\.folder=\S+ holds what is no image: {name}: move it elsewhere, or convert", pictures, budget)
 
 
 def test_a_pdf_called_png(pictures: Path, budget: dict[str, int]) -> None:
     (pictures / "paper.png").write_bytes(b"%PDF-1.7")
-    refused(r"data\.folder=\S+: paper.png holds no image that can be read: remove it", pictures, budget)
+    refused(
+        r"data\.folder=\S+ holds what cannot be used: paper.png holds no image that can be read: replace it",
+        pictures,
+        budget,
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
@@ -171,7 +119,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, budget: dict[str, int], suffix
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(rf"data\.folder=\S+: cut.{suffix} .*(remove it|replace it)", tmp_path, budget)
+    refused(rf"data\.folder=\S+ holds what cannot be used: cut.{suffix} .*: replace it or remove it", tmp_path, budget)
 
 
 @pytest.mark.parametrize("side", [11_000, 20_000])
@@ -182,12 +130,74 @@ def test_a_decompression_bomb(pictures: Path, budget: dict[str, int], side: int)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     (pictures / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     with pytest.warns(Image.DecompressionBombWarning) if side == 11_000 else pytest.MonkeyPatch.context():
-        refused(r"data\.folder=\S+: bomb.png has more than 100,000,000 pixels: make it smaller", pictures, budget)
+        refused(r"data\.folder=\S+ .*: bomb.png has more than 100,000,000 pixels: replace it", pictures, budget)
 
 
-def test_16_bit_images(pictures: Path, budget: dict[str, int]) -> None:
-    Image.fromarray(np.full((12, 12), 40_000, dtype=np.uint16)).save(pictures / "deep.png")
-    refused(r"deep.png has more than 8 bits a pixel: save it with 8", pictures, budget)
+def test_all_files_that_cannot_be_used_are_named_at_once(pictures: Path, budget: dict[str, int]) -> None:
+    for name in ("b.png", "a.jpg"):
+        (pictures / name).write_bytes(b"%PDF-1.7")
+    whole = (pictures / "0.png").read_bytes()
+    (pictures / "3.png").write_bytes(whole[: len(whole) // 2])
+    refused(
+        r"used: 3.png is damaged .*, a.jpg holds no image .*, b.png holds no image [^,]*: replace", pictures, budget
+    )
+    # Of files whose headers alone are read, those with a bad header.
+    refused(r"used: a.jpg .*, b.png .*: replace", pictures, budget, image_size=None)
+    for i in range(12):
+        (pictures / f"z{i:02}.png").write_bytes(b"")
+    refused(r"3.png .*, z06.png holds no image that can be read and 5 more: replace", pictures, budget)
+
+
+def test_all_files_that_are_no_images_are_named_at_once(pictures: Path, budget: dict[str, int]) -> None:
+    for i in range(12):
+        (pictures / f"{i:02}.pdf").touch()
+    refused(r"no image: 00.pdf, .*09.pdf and 2 more: move it", pictures, budget)
+
+
+@pytest.mark.parametrize(("suffix", "order"), [("png", "<"), ("tif", "<"), ("tif", ">")])
+def test_images_of_16_bits_are_scaled_to_8(
+    tmp_path: Path, budget: dict[str, int], capsys: pytest.CaptureFixture[str], suffix: str, order: str
+) -> None:
+    ramp = np.linspace(0, 2**16 - 1, 144).round().astype(np.uint16).reshape(12, 12)
+    if order == ">":
+        # Pillow writes the bytes in the machine's order only; this is a TIFF's header, 144 values and its directory.
+        write_big_endian(tmp_path / "a.tif", ramp)
+    else:
+        Image.fromarray(ramp).save(tmp_path / f"a.{suffix}")
+    Image.fromarray(np.full((12, 12), 3, dtype=np.uint8)).save(tmp_path / "b.png")
+    a, b = make(tmp_path, budget, channels=1).load().pixels
+    assert np.array_equal(a[0].numpy(), (ramp / 257).round())
+    assert b.unique().tolist() == [3]
+    told = "1 images have 16 bits a pixel and are scaled to 8, 65,535 to 255; the brightest of their pixels is 65,535"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"data.folder={tmp_path}: {told}"
+
+
+def write_big_endian(path: Path, values: Any) -> None:
+    """A grey TIFF of 16 bits, the greater byte first."""
+    height, width = values.shape
+    fields = [(256, 3, width), (257, 3, height), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    fields += [(278, 3, height), (279, 4, values.nbytes)]
+    entries = [
+        struct.pack(">HHIHH", tag, 3, 1, value, 0) if kind == 3 else struct.pack(">HHII", tag, kind, 1, value)
+        for tag, kind, value in fields
+    ]
+    directory = struct.pack(">H", len(fields)) + b"".join(entries) + bytes(4)
+    path.write_bytes(b"MM\0*" + struct.pack(">I", 8 + values.nbytes) + values.astype(">u2").tobytes() + directory)
+
+
+@pytest.mark.parametrize(("kind", "told"), [(np.float32, "fractions"), (np.int32, "32 bits"), (np.int16, "a sign")])
+def test_images_whose_white_is_not_known(pictures: Path, budget: dict[str, int], kind: type, told: str) -> None:
+    Image.fromarray(np.zeros((12, 12), kind)).save(pictures / "deep.tif")
+    refused(rf"deep.tif has .*{told}.* as pixels, of which white is not known .*: replace it", pictures, budget)
+
+
+@pytest.mark.parametrize("part", ["caf\udce9.png", "caf\udce9/0.png"])
+def test_a_name_that_is_not_utf8(pictures: Path, budget: dict[str, int], part: str) -> None:
+    (pictures / part).parent.mkdir(exist_ok=True)
+    (pictures / "0.png").rename(pictures / part)
+    escaped = part.replace("\udce9", r"\\xe9")
+    refused(rf"data\.folder=\S+ holds file names that are not UTF-8: {escaped}: rename them", pictures, budget)
 
 
 def test_image_size_null_with_differing_sizes(pictures: Path, budget: dict[str, int]) -> None:
@@ -203,52 +213,3 @@ def test_image_size_null_with_differing_sizes(pictures: Path, budget: dict[str, 
 def test_image_size_null_with_oblong_images(tmp_path: Path, budget: dict[str, int]) -> None:
     Image.new("RGB", (12, 13)).save(tmp_path / "a.png")
     refused(r"data\.image_size=null .*a.png is 12x13: set data\.image_size", tmp_path, budget, image_size=None)
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        (["path: f'{i}.png'"], r"no column 'file' but path: add one"),
-        (["file: f'{i}.jpg'"], r"names '0.jpg' in line 2, which is no image in .*: correct that line"),
-        (["file: ''", "size: i"], r"in line 2, which is no image"),
-        (["file: f'{i // 2}.png'"], r"names 0.png twice: keep one"),
-        (["file: ('./' if i % 2 else '') + f'{i // 2}.png'"], r"names 0.png twice: keep one"),
-        ([FILE, "size: i if i != 3 else 'nan'"], r"has no 'size' for 3.png: fill it in"),
-        ([FILE, "size: i if i != 3 else 'inf'"], r"has no 'size' for 3.png: fill it in"),
-        ([FILE, "pet: ['cat', 'dog'][i % 2] if i != 3 else ''"], r"has no 'pet' for 3.png: fill it in"),
-        ([FILE, "pet: 'cat'"], r"has one 'pet' for all images, so it is no factor: remove"),
-        ([FILE, "size: 3"], r"has one 'size' for all images, so it is no factor: remove"),
-        ([FILE, "title: f'number {i}'"], r"24 different texts of 'title' for 24 images.*remove the column"),
-    ],
-)
-def test_metadata_with_a_fault(pictures: Path, budget: dict[str, int], columns: list[str], message: str) -> None:
-    write_metadata(pictures, *columns)
-    refused(r"data\.folder: \S+metadata.csv .*" + message, pictures, budget)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "cannot be read"),
-        (b"file,size\n", "has no rows: add one"),
-        (b"file\n0.png\n1.png,2,3\n", "cannot be read"),
-        (b"file,caption\n0.png,caf\xe9\n", "cannot be read.*UTF-8"),
-        (b"file;caption\n0.png;a\n", "no column 'file' but file;caption"),
-    ],
-)
-def test_metadata_that_is_no_table(pictures: Path, budget: dict[str, int], content: bytes, message: str) -> None:
-    (pictures / "metadata.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"data\.folder: \S+metadata.csv .*" + message):
-        make(pictures, budget)
-
-
-@pytest.mark.parametrize(
-    ("roles", "message"),
-    [
-        ({"hue": "surface"}, "no such column; there are size"),
-        ({"size": "shape"}, "a role is structure, content, surface"),
-    ],
-)
-def test_roles_with_a_fault(pictures: Path, budget: dict[str, int], roles: dict[str, str], message: str) -> None:
-    write_metadata(pictures, FILE, "size: i")
-    refused(r"data\.roles=.*" + message, pictures, budget, roles=roles)

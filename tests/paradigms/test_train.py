@@ -11,7 +11,6 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from omegaconf import OmegaConf
-from PIL import Image
 from safetensors.torch import load_file
 from tiny_training import PARADIGMS, configured
 
@@ -242,23 +241,6 @@ def test_data_is_found_from_another_directory(tmp_path, monkeypatch):
     OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
     train(config, tmp_path / "run")
     assert not (tmp_path / "there" / "cache").exists()
-
-
-def test_a_folder_is_kept_by_its_absolute_path_and_another_one_is_refused(tmp_path, monkeypatch):
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        for i in range(20):
-            Image.new("RGB", (16, 16), (12 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
-    monkeypatch.chdir(tmp_path)
-    folder = ["data=image_folder", "data.image_size=16", "paradigm.width=4", "paradigm.max_width=4"]
-    train(configured(tmp_path, "vae", *folder, "data.folder=one"), tmp_path / "run")
-    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
-    assert kept.data.folder == str(tmp_path / "one")
-    kept.data.folder = "one"
-    OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
-    train(configured(tmp_path, "vae", *folder, "data.folder=one"), tmp_path / "run")
-    with pytest.raises(InputError, match=r"data\.folder=\S+one, not \S+two"):
-        train(configured(tmp_path, "vae", *folder, "data.folder=two"), tmp_path / "run")
 
 
 def test_who_draws_is_told_how_far_it_is(tmp_path, monkeypatch, capsys):
