@@ -175,7 +175,7 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
         (["phi=lpips"], ["lpips", "weights"]),
         (["phi=[]"], ["phi=[]: give at least one"]),
         (["phi=[pixel,pixel]"], ["phi=[pixel,pixel]: give each feature space once"]),
-        (["paradigm.guidance=inf"], ["paradigm.guidance=inf: give a finite number"]),
+        (["paradigm.learning_rate=inf"], ["paradigm.learning_rate=inf: give a finite number"]),
         (["dir=/proc/nowhere/study"], ["dir=/proc/nowhere/study: /proc cannot be written"]),
         (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
         (["data=image_folder", "phi=pixel"], ["phi (pixel) must give features that tell the real images apart"]),
