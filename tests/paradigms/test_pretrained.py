@@ -316,7 +316,7 @@ def test_a_pipeline_that_is_missing_or_another_is_named(sd14, tmp_path):
         load(model=str(half), family=family("sd14"), prompts=PROMPTS)
     single = tmp_path / "single.safetensors"
     single.touch()
-    with pytest.raises(InputError, match="single file.*from_single_file"):
+    with pytest.raises(InputError, match=r"single file.*from_single_file"):
         load(model=str(single), family=family("sd14"), prompts=PROMPTS)
     with pytest.raises(InputError, match="needs a second pipeline"):
         load(**sd14, family=family("kandinsky22"), prompts=PROMPTS)
