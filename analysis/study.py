@@ -20,7 +20,8 @@ from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
 from datamodules import progress
-from datamodules.errors import InputError, reports_errors
+from datamodules.errors import InputError, check_values, reports_errors
+from datamodules.files import check_writable
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
@@ -36,8 +37,10 @@ class Sweep(Callback):
     study: ClassVar[Path | None] = None
     cells: ClassVar[dict[Path, DictConfig]] = {}
 
+    @reports_errors
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra before the first cell."""
+        """Called by Hydra before the first cell and before it makes the directory, of which it would fail at length."""
+        check_writable("dir", Path(config.dir))
         Sweep.study = Path(config.dir)
 
 
@@ -84,17 +87,23 @@ def app(config: DictConfig) -> None:
     """Put down one cell to be run with the others, or run it where a launcher of Hydra's has brought it."""
     cell = Path(config.dir) / HydraConfig.get().sweep.subdir
     if HydraConfig.get().runtime.choices["hydra/launcher"] != "side_by_side":
+        check_values(config)
         lines = Lines([cell.name], sys.stdout, live=False)
         lines.begin(cell.name)
         progress.listener = lambda stage: lines.stage(cell.name, stage)
         refuse({cell: config})
         return run(config, cell)
+    return put_down(config, cell)
+
+
+@reports_errors
+def put_down(config: DictConfig, cell: Path) -> None:
+    """Note a cell among those to be run."""
     if cell in Sweep.cells:
         raise InputError(f"two cells of the grid would be {cell}: name in hydra.sweep.subdir what they differ in")
     # What the cell is called, and others of Hydra's names, are known in this process alone.
     OmegaConf.resolve(config)
     Sweep.cells[cell] = config
-    return None
 
 
 @reports_errors

@@ -8,11 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from datamodules.values import fault, ill_chosen, literal
 
 P = ParamSpec("P")
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
+UNWRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 NAMED = 10
@@ -34,7 +40,8 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
 
     Every other exception is a defect of ours and keeps its traceback.
     It goes around a console script, for what Hydra finds while composing, and around the job inside, since Hydra adds
-    words of its own to an exception that leaves a job.
+    words of its own to an exception that leaves a job. The script's arguments are made what the user means by them,
+    the job's configuration is looked through for values that nothing can use.
     """
 
     @functools.wraps(task)
@@ -42,6 +49,11 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
         # Hydra would print a traceback and exit by itself; this has it pass the exception on.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
+            configs = [given for given in args if isinstance(given, DictConfig)]
+            for config in configs:
+                check_values(config)
+            if not configs:
+                sys.argv[1:] = arguments(sys.argv[1:])
             task(*args, **kwargs)
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr)
@@ -54,6 +66,28 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
         sys.exit(2)
 
     return wrapped
+
+
+def arguments(given: Sequence[str]) -> list[str]:
+    """Those that Hydra is to parse for those that were given; see :func:`datamodules.values.literal`.
+
+    Raises:
+        InputError: One of them chooses nothing, or the same twice.
+    """
+    meant = literal(given)
+    if line := ill_chosen(meant):
+        raise InputError(line)
+    return meant
+
+
+def check_values(config: DictConfig) -> None:
+    """Refuse numbers that are none, seeds out of range and paths that are none, wherever they stand.
+
+    Raises:
+        InputError: Names the first.
+    """
+    if line := fault(config):
+        raise InputError(line)
 
 
 def one_line(error: Exception) -> str | None:

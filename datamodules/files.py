@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 from datamodules.errors import InputError
 
@@ -23,16 +24,21 @@ def write_whole(file: Path, content: str | bytes) -> None:
 
 
 def check_writable(setting: str, folder: Path) -> None:
-    """Refuse a directory that cannot be written, or not be made, long before it is; nothing is made.
+    """Refuse a directory that cannot be written, or not be made, long before it is; nothing stays behind.
 
     Raises:
         InputError: Names the setting and the part of the path that is in the way.
     """
     there = folder.expanduser().absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{setting}={folder}: {there} cannot be written: choose a directory that can be written")
+    try:
+        while not there.exists():
+            there = there.parent
+        # Permissions alone do not tell: nothing can be made under /proc, whoever one is.
+        Path(mkdtemp(dir=there)).rmdir()
+    except OSError as error:
+        raise InputError(
+            f"{setting}={folder}: {there} cannot be written ({error.strerror}): choose a directory that can be written"
+        ) from error
 
 
 @contextmanager

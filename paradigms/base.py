@@ -3,16 +3,21 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datamodules.budget import Batch
 from datamodules.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Ranges of settings, which :func:`paradigms.settings.check_types` holds them to."""
 
 
 class TrainingDivergedError(InputError):

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from datamodules.base import Factor, encode
 from datamodules.budget import Batch
 from datamodules.errors import InputError
-from paradigms.base import Descent
+from paradigms.base import Decay, Descent, Share
 from paradigms.denoiser import CONDITIONS_KEPT, Denoiser
 
 
@@ -44,15 +45,15 @@ class Diffusion(Descent):
         image_shape: tuple[int, int, int],
         condition_width: int,
         condition: Literal["factors", "none"],
-        condition_dropout: float,
+        condition_dropout: Share,
         bottleneck: int,
         block_out_channels: Sequence[int],
         skips: Literal["all", "none"] | Sequence[int],
         timesteps: int,
         sampler_steps: int,
-        guidance: float,
+        guidance: NonNegativeFloat,
         learning_rate: float,
-        ema_decay: float,
+        ema_decay: Decay,
     ) -> None:
         if condition not in ("factors", "none"):
             raise InputError(f"paradigm.condition={condition} must be factors or none")

@@ -10,13 +10,14 @@ from typing import cast
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.budget import Batch
 from datamodules.errors import InputError
-from paradigms.base import Paradigm
+from paradigms.base import Decay, Paradigm
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import DecoderModel, Encoder
 
@@ -127,10 +128,10 @@ class GAN(Paradigm):
         width: int,
         max_width: int,
         update_images: int,
-        r1: float,
+        r1: NonNegativeFloat,
         r1_interval: int,
         learning_rate: float,
-        ema_decay: float,
+        ema_decay: Decay,
     ) -> None:
         for name, value in (("update_images", update_images), ("r1_interval", r1_interval)):
             if value < 1:

@@ -1,18 +1,22 @@
 """What a training can be asked for: refused on one line where it cannot be done, and kept so that it is found again."""
 
 import json
+import math
+import os
 from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from hydra.utils import get_class
+from hydra.errors import HydraException
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
 from datamodules.base import ImageDataModule
-from datamodules.errors import InputError
+from datamodules.errors import InputError, check_values
 from datamodules.files import readable
+from paradigms.base import Paradigm
 
 DECISIVE = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
 """The parts of the configuration that decide what a trained model is."""
@@ -44,8 +48,7 @@ def check(config: DictConfig) -> None:
         raise InputError(f"threads={config.threads}: give at least 1, or leave it at null")
     if config.accelerator == "gpu" and not torch.accelerator.is_available():
         raise InputError("accelerator=gpu: PyTorch finds none here: leave it at auto")
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
-        raise InputError(f"seed={config.seed}: give a whole number from 0 to {2**32 - 1}")
+    check_values(config)
     for section in ("data", "paradigm"):
         check_types(section, config[section])
 
@@ -155,6 +158,35 @@ def check_images(before: DictConfig, config: DictConfig, data: ImageDataModule, 
             f"{run} was begun with the images of data.folder={before.data.folder} (digest "
             f"{'not noted' if begun is None else begun[:SHOWN]}), not with those of {config.data.folder} (digest "
             f"{data.digest[:SHOWN]}): name the folder that has them now, or choose another directory for the run"
+        )
+
+
+def check_fits(config: DictConfig) -> None:
+    """Refuse networks that do not fit the images, or the memory of the machine; none of their values is made.
+
+    Args:
+        config: Complete, its ``precision`` and ``accelerator`` known.
+
+    Raises:
+        InputError: Says what a training would take and what there is.
+    """
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with torch.device("meta"):
+            paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
+    except HydraException as error:
+        # PyTorch's own: a size that no integer holds.
+        if not isinstance(error.__cause__, RuntimeError):
+            raise
+        needed = math.inf
+    else:
+        # Of each value that is trained also a gradient and the two averages of AdamW.
+        values = sum(p.numel() for p in paradigm.parameters()) + 3 * paradigm.trained_parameters
+        needed = torch.float32.itemsize * values
+    if needed > there:
+        raise InputError(
+            f"bottleneck={config.bottleneck}: training this {config.paradigm_name} takes {needed / 1e9:,.0f} GB of "
+            f"memory, and this machine has {there / 1e9:,.0f} GB: give fewer, or a narrower network"
         )
 
 

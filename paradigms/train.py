@@ -32,6 +32,7 @@ from paradigms.base import Paradigm
 from paradigms.callbacks import Account, MovingAverage, Pictures, Progress
 from paradigms.settings import (
     check,
+    check_fits,
     check_images,
     fastest_precision,
     is_moved,
@@ -82,7 +83,8 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
     Raises:
         InputError: W&B is not to be reached.
     """
-    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
+    # Silent from its first step on: a setting of the run would come after what it says of git.
+    os.environ |= {"WANDB_DATA_DIR": str(run.resolve()), "WANDB_SILENT": "true"}
     try:
         logged = wandb.init(
             name=config.wandb.name or run.name,
@@ -92,7 +94,6 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
             dir=run,
             mode=config.wandb.mode,
             config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
-            settings=wandb.Settings(silent=True),
         )
     except wandb.Error as error:
         told = str(error).rstrip(".")
@@ -146,8 +147,7 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
     if config.threads is None:
         # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
         config.threads = before.get("threads")
-    # Whether the networks fit the images.
-    instantiate(config.paradigm, _convert_="all")
+    check_fits(config)
     return config
 
 

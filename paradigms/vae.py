@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.errors import InputError
-from paradigms.base import Descent
+from paradigms.base import Decay, Descent
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import DecoderModel, Encoder
 
@@ -112,7 +112,7 @@ class VAE(Descent):
         beta: float,
         pixel_variance: float,
         learning_rate: float,
-        ema_decay: float,
+        ema_decay: Decay,
     ) -> None:
         if beta < 0:
             raise InputError(f"paradigm.beta={beta}: give 0 for a plain autoencoder, 1 for a VAE, or more")

@@ -20,7 +20,8 @@ def logged(config: DictConfig, run: Path, job_type: str) -> Iterator[wandb.Run]:
         run: Run directory of a training, or directory of a study.
         job_type: ``measure``, ``inject`` or ``align``.
     """
-    os.environ["WANDB_DATA_DIR"] = str(run.resolve())
+    # Silent from its first step on: a setting of the run would come after what it says of git.
+    os.environ |= {"WANDB_DATA_DIR": str(run.resolve()), "WANDB_SILENT": "true"}
     with wandb.init(
         project=config.wandb.project,
         group=config.wandb.group,
@@ -28,7 +29,6 @@ def logged(config: DictConfig, run: Path, job_type: str) -> Iterator[wandb.Run]:
         job_type=job_type,
         dir=run,
         mode=config.wandb.mode,
-        settings=wandb.Settings(silent=True),
         config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
     ) as sink:
         yield sink

@@ -5,6 +5,7 @@ generates.
 """
 
 import importlib.util
+import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -270,15 +271,32 @@ def _from_files(
     """A pipeline of class ``pipeline`` from a directory or the hub."""
     kind = _class(pipeline, "family.pipeline")
     remedy = f"give the directory or the name on the hub of a {kind.__name__}"
+    if pathlib.Path(path).is_file():
+        raise InputError(
+            f"model={path} is a single file, which tells nothing of the rest of a pipeline: where there is a network, "
+            f"make a directory of it with diffusers.{kind.__name__}.from_single_file({path!r}).save_pretrained(…), "
+            "and give that"
+        )
     try:
         found = kind.load_config(path, local_files_only=not download)["_class_name"]
         settings = {"dtype": getattr(torch, dtype), "variant": variant, "local_files_only": not download}
         # Not before its class is known to be right: it may take minutes.
         pipe = kind.from_pretrained(path, **settings, **components) if found == kind.__name__ else None
     except (OSError, ValueError) as error:
+        if "no file named" in str(error) and (there := _variants(path)):
+            raise InputError(
+                f"model={path} has weights of the variant {' and '.join(there)}: give variant={there[0]}"
+            ) from error
         fetch = "" if download else "; what is not on this machine is fetched with download=true"
         raise InputError(f"model={path} cannot be loaded: {remedy}{fetch}: {error}") from error
     if pipe is None:
         raise InputError(f"model={path} is a {found}: choose its family, or {remedy}")
     check_tokenizers(pipe, path)
     return pipe
+
+
+def _variants(path: str) -> list[str]:
+    """The variants of the files of weights under a directory, as ``fp16`` of ``model.fp16.safetensors``."""
+    weights = (file for file in pathlib.Path(path).rglob("*") if file.suffix in (".safetensors", ".bin"))
+    # Of large models it may be model.fp16-00001-of-00002.safetensors.
+    return sorted({file.suffixes[-2][1:].partition("-")[0] for file in weights if len(file.suffixes) > 1})

@@ -1,11 +1,11 @@
 """Commands on finished runs are told where the images are now, and take no others."""
 
 import pytest
-from analysis.cells.trained import Trained
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from tiny_training import configured
 
+from analysis.cells.trained import Trained
 from analysis.measure import CONFIGS, settings
 from datamodules.errors import InputError
 from paradigms.train import train

@@ -308,6 +308,16 @@ def test_a_pipeline_that_is_missing_or_another_is_named(sd14, tmp_path):
     shutil.copytree(sd14["model"], tmp_path / "partly", ignore=shutil.ignore_patterns("tokenizer*"))
     with pytest.raises(InputError, match="no vocabulary for its tokenizer"):
         load(model=str(tmp_path / "partly"), family=family("sd14"), prompts=PROMPTS)
+    half = tmp_path / "half"
+    shutil.copytree(sd14["model"], half)
+    for file in half.rglob("*.safetensors"):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    with pytest.raises(InputError, match="has weights of the variant fp16: give variant=fp16"):
+        load(model=str(half), family=family("sd14"), prompts=PROMPTS)
+    single = tmp_path / "single.safetensors"
+    single.touch()
+    with pytest.raises(InputError, match=r"single file.*from_single_file"):
+        load(model=str(single), family=family("sd14"), prompts=PROMPTS)
     with pytest.raises(InputError, match="needs a second pipeline"):
         load(**sd14, family=family("kandinsky22"), prompts=PROMPTS)
 
