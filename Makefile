@@ -4,10 +4,10 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-slow lint bench clean
 
 help:  ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 # Installed again only when pyproject.toml changes.
 $(STAMP): pyproject.toml
@@ -21,6 +21,9 @@ demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print t
 # A thread to each worker: two that share a core wait for each other.
 test: $(STAMP)  ## Run every fast test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+test-slow: $(STAMP)  ## Run the tests that take minutes, and the oracles
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff check .

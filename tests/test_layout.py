@@ -93,13 +93,5 @@ def test_files_stay_near_300_lines(folder):
 def test_the_packages_come_from_this_checkout_in_any_directory(tmp_path):
     code = f"import {', '.join(PACKAGES)}; print({', '.join(f'{name}.__file__' for name in PACKAGES)}, sep='\\n')"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert [Path(line).parent.parent for line in found.stdout.split()] == [ROOT] * 3
-
-
-def test_an_unknown_paradigm_is_one_error_with_the_alternatives(tmp_path):
-    command = [sys.executable, "-m", "paradigms.train", "paradigm=nothing"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert found.returncode == 2
-    assert "paradigm/nothing" in found.stderr
-    assert "diffusion" in found.stderr
-    assert "Traceback" not in found.stderr
+    others = {str(Path(line).parents[1]) for line in found.stdout.split()} - {str(ROOT)}
+    assert not others, f"the environment has the packages of {', '.join(others)}: run pip install --editable . here"

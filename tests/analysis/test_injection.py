@@ -27,6 +27,7 @@ FACTORS = (
     Factor("x", FactorKind.CONTINUOUS, 0, Role.STRUCTURE),
     Factor("hue", FactorKind.CIRCULAR, 0, Role.SURFACE),
 )
+UNET = ["paradigm=diffusion", "paradigm.sampler_steps=6", "paradigm.block_out_channels=[32,32,32,32]"]
 LAYERS = ["down.0", "h", "up.0", "up.3"]
 
 
@@ -36,7 +37,7 @@ def unet():
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", overrides=["paradigm=diffusion", "paradigm.sampler_steps=6"]).paradigm
+        config = compose("train", overrides=UNET).paradigm
     config.image_shape, config.condition_width = [3, 32, 32], sum(factor.width for factor in FACTORS)
     model = instantiate(config, _convert_="all").model
     values = torch.rand(len(model.conditions), 3)
@@ -142,8 +143,7 @@ def test_skips_are_cut_each_all_but_each_and_all():
 def test_cutting_all_skips_gives_the_network_without_them(unet, shared):
     skips = [name for name in unet.candidates if name.startswith("skip.")]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        overrides = ["paradigm=diffusion", "paradigm.sampler_steps=6", "paradigm.skips=none"]
-        config = compose("train", overrides=overrides).paradigm
+        config = compose("train", overrides=[*UNET, "paradigm.skips=none"]).paradigm
     config.image_shape, config.condition_width = [3, 32, 32], sum(factor.width for factor in FACTORS)
     without = instantiate(config, _convert_="all").model
     without.load_state_dict(unet.state_dict())

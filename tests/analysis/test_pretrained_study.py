@@ -1,7 +1,5 @@
-"""The real command line on a tiny pipeline, saved and loaded as a published one is."""
+"""The command of a study on a tiny pipeline, saved and loaded as a published one is."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,15 +9,13 @@ import pytest
 pytest.importorskip("transformers")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "paradigms"))
+from commands import run
 from tiny_pipelines import save
 
+STUDY = ("study=pretrained", "family=pixart")
+# In the process of its study a cell takes no second import.
+HERE = "hydra/launcher=basic"
 FEW = ("family.steps=2", "injection.n=8", "threads=1", "rows=32", "wandb.mode=disabled", "phi=[pixel]")
-
-
-def run(directory, *arguments):
-    command = [sys.executable, "-m", "analysis.study", "study=pretrained", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +24,7 @@ def pixart(tmp_path_factory):
 
 
 def test_a_pipeline_is_injected_and_has_a_page(pixart, tmp_path):
-    found = run(tmp_path, f"model={pixart}", "family=pixart", *FEW)
+    found = run(tmp_path, "analysis.study", *STUDY, HERE, f"model={pixart}", *FEW)
     assert found.returncode == 0, found.stderr[-2000:]
     assert "latent candidates, weights" in found.stdout
     assert "strict or broad:" in found.stdout
@@ -39,21 +35,22 @@ def test_a_pipeline_is_injected_and_has_a_page(pixart, tmp_path):
     assert set(rows.loc[rows["estimator"] == "role", "target"]) <= {"structure", "content", "surface", "mixed", "none"}
     last = injected[(injected["candidate"] == "vae_latent") & (injected["layers"] == "alone")]
     assert (last["reason"] == "gives E exactly").all()
-    again = run(tmp_path, f"model={pixart}", "family=pixart", *FEW)
+    again = run(tmp_path, "analysis.study", *STUDY, HERE, f"model={pixart}", *FEW)
     assert "already injected" in again.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("family=pixart",), "model is not set"),
-        (("family=pixart", "model=nowhere"), "model=nowhere cannot be loaded"),
-        (("family=pixart", "model={pixart}", "prompts=none.csv"), "prompts=none.csv does not exist"),
-        (("family=pixart", "model={pixart}", "rows=2"), "rows=2: give at least 3"),
-        (("family=pixart", "model={pixart}", "measure.n=24"), "data.folder is not set"),
+        ((), "model is not set"),
+        (("model=nowhere",), "model=nowhere cannot be loaded"),
+        (("model={pixart}", "prompts=none.csv"), "prompts=none.csv does not exist"),
+        (("model={pixart}", "rows=2"), "rows=2: give at least 3"),
+        (("model={pixart}", "measure.n=24"), "data.folder is not set"),
     ],
 )
 def test_what_is_missing_is_one_line(pixart, tmp_path, arguments, message):
-    found = run(tmp_path, *(argument.format(pixart=pixart) for argument in arguments), *FEW[:3], "phi=[pixel]")
+    few = (*(argument.format(pixart=pixart) for argument in arguments), *FEW[:3], "phi=[pixel]")
+    found = run(tmp_path, "analysis.study", *STUDY, *few)
     assert (found.returncode, found.stderr.count("Traceback")) == (2, 0), found.stderr[-1500:]
     assert message in found.stderr

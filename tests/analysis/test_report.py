@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from commands import run
 
 from analysis.report import build_report
 from analysis.report.page import NONE, TIMES, duration, quantity
 from analysis.results import read_rows, verdicts
 from datamodules.errors import InputError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Page(HTMLParser):
@@ -245,30 +242,16 @@ def test_durations_are_for_readers(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
-def run_tool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "analysis.report", *arguments]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
 def test_the_command_takes_a_relative_path_and_leaves_nothing_else(
     tmp_path: Path, add_cell: Callable[..., None]
 ) -> None:
     add_cell(tmp_path / "runs" / "small" / "cells" / "gan", "gan", images=8)
-    done = run_tool("study=runs/small", folder=tmp_path)
+    done = run(tmp_path, "analysis.report.build", "study=runs/small")
     assert done.returncode == 0, done.stderr
     assert "gan: bottleneck 64" in done.stdout
     assert done.stdout.splitlines()[-1] == "report: runs/small/report/index.html"
     assert (tmp_path / "runs" / "small" / "report" / "index.html").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["runs"]
-
-
-def test_the_command_answers_an_empty_study_in_one_line(tmp_path: Path) -> None:
-    done = run_tool("study=nothing", folder=tmp_path)
-    assert done.returncode != 0
-    message = "error: study=nothing has no finished cell (no cells/*/rows.parquet): run python -m analysis.study first"
-    assert done.stderr.splitlines()[-1] == message
-    assert "Traceback" not in done.stderr
 
 
 def test_a_cell_that_was_only_injected_has_a_page(add_cell: Callable[..., None], tmp_path: Path) -> None:

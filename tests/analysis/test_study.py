@@ -1,4 +1,4 @@
-"""The real command line, on tiny data."""
+"""Every command of a study, on tiny data."""
 
 import json
 import re
@@ -29,14 +29,33 @@ TINY = (
     "wandb.mode=offline",
     "budget.batch_size=8",
 )
+VAE = ("hydra.sweeper.params.paradigm=vae", *TINY)
+# In the process of its study a cell takes no second import.
+DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     directory = tmp_path_factory.mktemp("study")
-    found = run(directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", *TINY)
+    found = run(directory, "analysis.study", *DEMO)
     assert found.returncode == 0, found.stderr[-2000:]
     return directory, found
+
+
+@pytest.fixture(scope="module")
+def side_by_side(study, tmp_path_factory):
+    """A study in whose grid one cell fails, one is finished and one is trained, and what it printed."""
+    directory, _found = study
+    folder = tmp_path_factory.mktemp("grid")
+    (done,) = (directory / "runs" / "demo" / "cells").iterdir()
+    shutil.copytree(done, folder / "cells" / "vae-0.001")
+    grid = (
+        "paradigm=vae",
+        "paradigm.learning_rate=1e30,0.001,0.002",
+        "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
+        "measure.n=0",
+    )
+    return folder, run(directory, "analysis.study", "study=demo", *grid, f"dir={folder}", *TINY)
 
 
 def test_a_study_writes_its_report_and_prints_the_verdicts(study):
@@ -49,50 +68,37 @@ def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     assert len(verdicts) == len(verdicts.candidate.unique()) * 4
 
 
-def test_output_that_is_no_terminal_has_plain_lines(study):
-    _directory, found = study
+def test_output_that_is_no_terminal_has_plain_lines(side_by_side):
+    _folder, found = side_by_side
     lines = found.stdout.splitlines()
-    assert [line for line in lines if re.match(r"vae-shapes-b16-s0: training, (64|128) of 128 images", line)]
-    assert [line for line in lines if re.match(r"vae-shapes-b16-s0: done in \d", line)]
+    assert [line for line in lines if re.match(r"vae-0.002: training, (64|128) of 128 images", line)]
+    assert [line for line in lines if re.match(r"vae-0.002: done in \d", line)]
     assert not {"\r", "\x1b"} & set(found.stdout + found.stderr)
 
 
-def test_a_cell_that_fails_leaves_the_others_and_the_report(study, tmp_path):
-    directory, _found = study
-    (done,) = (directory / "runs" / "demo" / "cells").iterdir()
-    shutil.copytree(done, tmp_path / "cells" / "vae-0.001")
-    grid = (
-        "paradigm=vae",
-        "paradigm.learning_rate=1e30,0.001",
-        "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
-    )
-    found = run(directory, "analysis.study", "study=demo", *grid, f"dir={tmp_path}", *TINY)
+def test_a_cell_that_fails_leaves_the_others_and_the_report(side_by_side):
+    folder, found = side_by_side
     assert found.returncode == 2, found.stderr[-2000:]
     assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", found.stderr.splitlines()[-1])
     assert "Traceback" not in found.stderr
     assert re.search(r"^vae-1e\+30: failed: training diverged", found.stdout, re.MULTILINE)
     assert re.search(r"^vae-0.001: done in", found.stdout, re.MULTILINE)
-    assert (tmp_path / "report" / "index.html").exists()
+    assert (folder / "cells" / "vae-0.002" / "weights.safetensors").exists()
+    assert (folder / "report" / "index.html").exists()
 
 
-def test_cells_that_would_share_a_directory_are_refused(tmp_path):
-    found = run(tmp_path, "analysis.study", "study=demo", "paradigm=vae", "measure.n=24,26", *TINY)
-    assert found.returncode == 2
-    assert "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0" in found.stderr.splitlines()[-1]
-
-
-def test_a_launcher_of_hydra_runs_the_cells_where_it_is_asked_for(study):
+def test_a_launcher_of_hydra_runs_the_cells_where_it_is_asked_for(study, capfd, monkeypatch):
     directory, _found = study
-    again = run(
-        directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", "hydra/launcher=joblib", *TINY
-    )
+    # Its processes print for themselves.
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    again = run(directory, "analysis.study", "study=demo", "hydra/launcher=joblib", *VAE)
     assert again.returncode == 0, again.stderr[-2000:]
-    assert "already measured" in again.stdout
+    assert "already measured" in capfd.readouterr().out
 
 
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
     directory, _found = study
-    again = run(directory, "analysis.study", "study=demo", "hydra.sweeper.params.paradigm=vae", *TINY)
+    again = run(directory, "analysis.study", *DEMO)
     assert "already trained" in again.stdout
     assert "already measured" in again.stdout
     page = directory / "runs" / "demo" / "report" / "index.html"
@@ -112,8 +118,7 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     rows = pd.read_parquet(cell / "injection.parquet")
     assert set(rows["candidate"]) == {"z", "model", *(f"stage.{i}" for i in range(4))}
     assert (cell / "figures" / "injection.all.svg").read_text().startswith("<?xml")
-    settings = ("hydra.sweeper.params.paradigm=vae", f"dir={copy}", *TINY, *few[:1])
-    again = run(directory, "analysis.study", "study=injection", *settings)
+    again = run(directory, "analysis.study", "study=injection", "hydra/launcher=basic", *VAE, f"dir={copy}", few[0])
     assert again.returncode == 0, again.stderr[-2000:]
     assert "already measured" in again.stdout
     assert "already injected" in again.stdout
@@ -206,9 +211,8 @@ def test_measuring_again_gives_the_same_rows(study):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     before = pd.read_parquet(cell / "rows.parquet")
-    found = run(
-        directory, "analysis.measure", f"run={cell}", "measure.n=24", "phi.labeller.steps=100", "wandb.mode=disabled"
-    )
+    few = ("measure.n=24", "phi.labeller.steps=100", "wandb.mode=disabled", "threads=1")
+    found = run(directory, "analysis.measure", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
     assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
@@ -277,7 +281,7 @@ def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tm
         Image.fromarray(picture).save(images / f"{i}.png")
     data = ("data=image_folder", f"data.folder={images}", "data.channels=1")
     model = ("paradigm=diffusion", "paradigm.condition=none", "paradigm.skips=none", "paradigm.sampler_steps=2")
-    tiny = ("preset=smoke", "threads=1", "wandb.mode=disabled")
+    tiny = ("preset=smoke", "threads=1", "wandb.mode=disabled", "hydra/launcher=basic")
     found = run(tmp_path, "analysis.study", "study=demo", *data, *model, *tiny)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(tmp_path / "runs" / "demo" / "report" / "rows.parquet")
@@ -286,10 +290,3 @@ def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tm
     assert set(rows.candidate) == {"x_T"} | blocks | attention
     layers = rows[(rows.candidate != "x_T") & (rows.property == "relevance")]
     assert layers.reason.str.contains("unconditional diffusion model").all()
-
-
-def test_a_run_without_a_model_is_one_error(tmp_path):
-    found = run(tmp_path, "analysis.measure", "run=nowhere")
-    assert found.returncode == 2
-    assert "run=nowhere holds no trained model" in found.stderr.splitlines()[-1]
-    assert "Traceback" not in found.stderr

@@ -1,0 +1,27 @@
+"""Each command in a process of its own, as from a shell: it starts, finds its configuration and says what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+GRID = ("study=demo", "preset=smoke", "paradigm=vae", "measure.n=24,26", "threads=1")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "told"),
+    [
+        ("paradigms.train", ["paradigm=nothing"], "paradigm=nothing: give one of diffusion, gan, vae"),
+        ("analysis.measure", ["run=nowhere"], "run=nowhere holds no trained model"),
+        ("analysis.inject", ["run=nowhere"], "run=nowhere holds no trained model"),
+        ("analysis.align", ["study=nowhere"], "study=nowhere has no trained model"),
+        ("analysis.study", GRID, "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0"),
+        ("analysis.report", ["study=nothing"], "study=nothing has no finished cell (no cells/*/rows.parquet): run"),
+    ],
+)
+def test_what_is_wrong_is_one_error(tmp_path, module, arguments, told):
+    command = [sys.executable, "-m", module, *arguments]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2, found.stderr[-2000:]
+    assert "Traceback" not in found.stderr
+    assert told in found.stderr.splitlines()[-1]
