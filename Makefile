@@ -4,7 +4,7 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint docs pictures bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -29,6 +29,12 @@ lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## Build the documentation into build/docs; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(STAMP)  ## Make the documentation's pictures of the demo anew, from runs/demo
+	$(BIN)/python docs/pictures.py runs/demo
 
 bench: $(STAMP)  ## Print speed ratios: training through Lightning, the data pipeline
 	$(BIN)/python tests/bench.py
