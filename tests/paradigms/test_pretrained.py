@@ -1,35 +1,19 @@
 """Pipelines of every family as models: the identities of the contract, text in parts, prompts, errors."""
 
-import shutil
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 import torch
 
 pytest.importorskip("transformers")
 
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from tiny_families import CONFIGS, PROMPTS, family
 from tiny_pipelines import BUILDERS, save
 
 from analysis import measure_model
 from analysis.experiment.injection import Injection, inject
 from analysis.experiment.pairs import draw_pairs, draw_role_pairs
-from datamodules.errors import InputError
 from paradigms.contract import Kind, Varied
-from paradigms.pretrained.family import Family
 from paradigms.pretrained.pipeline import load
 from paradigms.pretrained.prompts import Prompts
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "family"
-PROMPTS = Prompts.combined(["a cat", "two black dogs"], ["on grass", "by the sea"], ["ink", "oil"])
-
-
-def family(name, **settings):
-    known = instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml"), _convert_="all")
-    # Two families have a size of their own, and the others that of their network.
-    return replace(known, **{"steps": 2, "size": known.size and 64, **settings})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -298,43 +282,3 @@ def test_prompts_without_roles_vary_in_none(sd14, tmp_path):
     path = tmp_path / "prompts.csv"
     path.write_text("prompt\na\nb\n")
     assert not isinstance(load(family=family("sd14"), prompts=Prompts.read(path), **sd14), Varied)
-
-
-def test_a_pipeline_that_is_missing_or_another_is_named(sd14, tmp_path):
-    with pytest.raises(InputError, match=r"cannot be loaded: give .* of a StableDiffusionPipeline.*download=true"):
-        load(model=str(tmp_path / "nothing"), family=family("sd14"), prompts=PROMPTS)
-    with pytest.raises(InputError, match="is a StableDiffusionPipeline: choose its family"):
-        load(**sd14, family=family("sd14", pipeline="diffusers.StableDiffusionXLPipeline"), prompts=PROMPTS)
-    shutil.copytree(sd14["model"], tmp_path / "partly", ignore=shutil.ignore_patterns("tokenizer*"))
-    with pytest.raises(InputError, match="no vocabulary for its tokenizer"):
-        load(model=str(tmp_path / "partly"), family=family("sd14"), prompts=PROMPTS)
-    half = tmp_path / "half"
-    shutil.copytree(sd14["model"], half)
-    for file in half.rglob("*.safetensors"):
-        file.rename(file.with_suffix(".fp16.safetensors"))
-    with pytest.raises(InputError, match="has weights of the variant fp16: give variant=fp16"):
-        load(model=str(half), family=family("sd14"), prompts=PROMPTS)
-    single = tmp_path / "single.safetensors"
-    single.touch()
-    with pytest.raises(InputError, match=r"single file.*from_single_file"):
-        load(model=str(single), family=family("sd14"), prompts=PROMPTS)
-    with pytest.raises(InputError, match="needs a second pipeline"):
-        load(**sd14, family=family("kandinsky22"), prompts=PROMPTS)
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"offload": "model"}, "offload=model"),
-        ({"dtype": "float17"}, "dtype=float17"),
-        ({"variant": "fp16"}, "cannot be loaded"),
-        ({"scheduler": "diffusers.Nothing"}, r"family.scheduler=diffusers.Nothing"),
-        ({"steps": 0}, r"family.steps=0"),
-        ({"size": 65}, r"family.size=65"),
-    ],
-)
-def test_settings_out_of_range_are_named(sd14, settings, said):
-    own = {name: value for name, value in settings.items() if name in Family.__dataclass_fields__}
-    others = {name: value for name, value in settings.items() if name not in own}
-    with pytest.raises(InputError, match=said):
-        load(**sd14, family=family("sd14", **own), prompts=PROMPTS, **others)
