@@ -278,6 +278,7 @@ def test_other_settings_are_measured_again(study, tmp_path):
     assert not is_measured(config, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
