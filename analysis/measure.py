@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import umap
 import wandb
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from sklearn.neighbors import NearestNeighbors
 
@@ -128,24 +129,30 @@ def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
                 columns[factor.name] = np.arctan2(values[:, 1], values[:, 0]) / (2 * np.pi) % 1
     tables = []
     for candidate, (first, scores) in result.scores.items():
-        k = min(15, len(scores) - 1)
-        distances, index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(scores).kneighbors(scores)
-        embedder = umap.UMAP(
-            n_neighbors=k,
-            random_state=0,
-            precomputed_knn=(index, distances, None),
-            n_epochs=200,
-            force_approximation_algorithm=True,
-        )
-        with warnings.catch_warnings():
-            # That the seed leaves one thread, and that no other points can be embedded later: both are meant.
-            warnings.simplefilter("ignore", UserWarning)
-            embedding = embedder.fit_transform(scores.astype(np.float32))
+        embedding = embed(scores)
         shown = np.arange(first, first + len(scores))
         table = {"candidate": candidate, "image": shown, "umap_1": embedding[:, 0], "umap_2": embedding[:, 1]}
         read = {name: np.asarray(values)[shown] for name, values in columns.items()}
         tables.append(pd.DataFrame(table | read))
     return pd.concat(tables, ignore_index=True)
+
+
+def embed(scores: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Points (n, 2) of a map by UMAP (McInnes et al. 2018), the same for the same scores (n, k)."""
+    k = min(15, len(scores) - 1)
+    distances, index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(scores).kneighbors(scores)
+    embedder = umap.UMAP(
+        n_neighbors=k,
+        random_state=0,
+        precomputed_knn=(index, distances, None),
+        n_epochs=200,
+        force_approximation_algorithm=True,
+    )
+    with warnings.catch_warnings():
+        # That the seed leaves one thread, and that no other points can be embedded later: both are meant.
+        warnings.simplefilter("ignore", UserWarning)
+        points: NDArray[np.float32] = embedder.fit_transform(scores.astype(np.float32))
+    return points
 
 
 def _log(config: DictConfig, rows: pd.DataFrame, points: pd.DataFrame, run: Path) -> None:

@@ -19,7 +19,7 @@ from wandb_offline import read_run
 from world import phi
 
 from analysis.inject import checked_extent, is_injected, settings
-from analysis.measure import CONFIGS, is_measured
+from analysis.measure import CONFIGS, embed, is_measured
 from analysis.results import INJECTION_ROWS, finish
 from analysis.splitting import Extent, split_model
 from datamodules.errors import InputError
@@ -40,6 +40,8 @@ DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     directory = tmp_path_factory.mktemp("study")
+    # UMAP is compiled at its first use in a process: here, and no more in the forks.
+    embed(np.random.default_rng(0).normal(size=(20, 4)))
     found = run(directory, "analysis.study", *DEMO)
     assert found.returncode == 0, found.stderr[-2000:]
     return directory, found
@@ -278,7 +280,6 @@ def test_other_settings_are_measured_again(study, tmp_path):
     assert not is_measured(config, tmp_path / "copy")
 
 
-@pytest.mark.slow
 def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
@@ -287,7 +288,8 @@ def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tm
     data = ("data=image_folder", f"data.folder={images}", "data.channels=1")
     model = ("paradigm=diffusion", "paradigm.condition=none", "paradigm.skips=none", "paradigm.sampler_steps=2")
     tiny = ("preset=smoke", "threads=1", "wandb.mode=disabled", "hydra/launcher=basic")
-    found = run(tmp_path, "analysis.study", "study=demo", *data, *model, *tiny)
+    phi = ("phi=[instances]", "phi.instances.steps=20")
+    found = run(tmp_path, "analysis.study", "study=demo", *data, *model, *tiny, *phi)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(tmp_path / "runs" / "demo" / "report" / "rows.parquet")
     blocks = {"h", *(f"{side}.{i}" for side in ("down", "up") for i in range(4))}

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tiny_training import configured
 
 from datamodules.errors import InputError
-from paradigms import adopt
 from paradigms.base import Paradigm
+from paradigms.pretrained import adopt
 from paradigms.train import prepare, train
 
 FOLDER = ("data=image_folder", "data.image_size=16", "paradigm.width=4", "paradigm.max_width=4")
