@@ -19,7 +19,7 @@ from wandb_offline import read_run
 from world import phi
 
 from analysis.inject import checked_extent, is_injected, settings
-from analysis.measure import CONFIGS, embed, is_measured
+from analysis.measure import CONFIGS, is_measured
 from analysis.results import INJECTION_ROWS, finish
 from analysis.splitting import Extent, split_model
 from datamodules.errors import InputError
@@ -40,8 +40,6 @@ DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     directory = tmp_path_factory.mktemp("study")
-    # UMAP is compiled at its first use in a process: here, and no more in the forks.
-    embed(np.random.default_rng(0).normal(size=(20, 4)))
     found = run(directory, "analysis.study", *DEMO)
     assert found.returncode == 0, found.stderr[-2000:]
     return directory, found
