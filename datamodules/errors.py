@@ -49,7 +49,7 @@ def reports_errors(task: Callable[P, None]) -> Callable[P, None]:
         # Hydra would print a traceback and exit by itself; this has it pass the exception on.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
-            configs = [given for given in args if isinstance(given, DictConfig)]
+            configs = [given for given in (*args, *kwargs.values()) if isinstance(given, DictConfig)]
             for config in configs:
                 check_values(config)
             if not configs:

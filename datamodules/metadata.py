@@ -105,16 +105,16 @@ def _take(path: Path, table: pd.DataFrame, what: str) -> list[str] | None:
     if not there:
         return None
     column = table.pop(there[0])
+    if not all(map(pd.api.types.is_hashable, column)):
+        raise InputError(f"data.folder: {path} has lists in {there[0]!r}: give one text for each image")
     return ["" if missing else str(text) for text, missing in zip(column, column.isna(), strict=True)]
 
 
 def _within(path: Path, names: Sequence[str]) -> list[str]:
     """The images that the rows of ``path`` name, each in one spelling."""
     folder = path.parent
-    # The header is a row of the file.
-    first = 2 if path.suffix == ".csv" else 1
     files = [Path(os.path.normpath(name)) for name in names]
-    rows = [f"{name!r} in row {row}" for row, name in enumerate(names, start=first)]
+    rows = [f"{name!r} of image {number}" for number, name in enumerate(names, start=1)]
     if outside := [row for row, file in zip(rows, files, strict=True) if file.is_absolute() or ".." in file.parts]:
         raise InputError(
             f"data.folder: {path} names what is outside its folder: {listed(outside)}: give paths relative to {folder} "
@@ -179,9 +179,12 @@ def to_factor(where: Path, name: str, column: "pd.Series[Any]", role: Role) -> t
         return Factor(name, FactorKind.CONTINUOUS, 0, role), ((values - low) / (high - low)).float()
     labels = sorted(map(str, column.unique()))
     if 2 * len(labels) > len(column):
+        what, remedy = ("texts", "remove the column, or call it 'caption'")
+        if where.is_dir():
+            what, remedy = "subfolders", "put more images into each, or all into one folder"
         raise InputError(
-            f"data.folder: {where} has {len(labels)} different texts of {name!r} for {len(column)} images, too many "
-            "for classes: remove the column, or call it 'caption'"
+            f"data.folder: {where} has {len(labels)} different {what} of {name!r} for {len(column)} images, too many "
+            f"for classes: {remedy}"
         )
     numbers = {label: number for number, label in enumerate(labels)}
     values = torch.tensor([numbers[str(label)] for label in column]).float()

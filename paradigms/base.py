@@ -111,7 +111,8 @@ class Paradigm(LightningModule):
         """Count a step on ``batch``; every curve is drawn against the images seen."""
         self.images_seen += len(batch["image"])
         self.steps_taken += 1
-        self.log("images_seen", float(self.images_seen))
+        # Single precision would be inexact beyond 16.7 million.
+        self.log("images_seen", torch.tensor(self.images_seen, dtype=torch.float64))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to give the same numbers."""

@@ -18,7 +18,7 @@ from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, 
 from paradigms.taps import Site, tapped
 
 COARSEST = 4
-"""Least height and width of the coarsest feature maps; they are less than twice as large."""
+"""Least height and width of the coarsest feature maps; they are at most twice as large."""
 
 
 def sizes(image_shape: tuple[int, int, int]) -> list[int]:

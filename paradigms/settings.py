@@ -1,7 +1,6 @@
 """What a training can be asked for: refused on one line where it cannot be done, and kept so that it is found again."""
 
 import json
-import math
 import os
 from inspect import signature
 from pathlib import Path
@@ -175,19 +174,20 @@ def check_fits(config: DictConfig) -> None:
         with torch.device("meta"):
             paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
     except HydraException as error:
-        # PyTorch's own: a size that no integer holds.
-        if not isinstance(error.__cause__, RuntimeError):
+        # In PyTorch's words, a size that no integer holds.
+        if "overflow" not in str(error.__cause__).lower():
             raise
-        needed = math.inf
+        needed = "more than any machine has"
     else:
         # Of each value that is trained also a gradient and the two averages of AdamW.
         values = sum(p.numel() for p in paradigm.parameters()) + 3 * paradigm.trained_parameters
-        needed = torch.float32.itemsize * values
-    if needed > there:
-        raise InputError(
-            f"bottleneck={config.bottleneck}: training this {config.paradigm_name} takes {needed / 1e9:,.0f} GB of "
-            f"memory, and this machine has {there / 1e9:,.0f} GB: give fewer, or a narrower network"
-        )
+        if (size := torch.float32.itemsize * values) <= there:
+            return
+        needed = f"{size / 1e9:,.0f} GB"
+    raise InputError(
+        f"bottleneck={config.bottleneck}: training this {config.paradigm_name} takes {needed} of memory, and this "
+        f"machine has {there / 1e9:,.0f} GB: give fewer, or a narrower network"
+    )
 
 
 def on_cpu(accelerator: str) -> bool:

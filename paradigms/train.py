@@ -183,7 +183,7 @@ def train(config: DictConfig, run: Path) -> None:
             manifest = json.loads(noted.read_text())
             manifest["cell"]
         if not kept.exists():
-            OmegaConf.update(config, "data_digest", manifest["hashes"].get("data"), force_add=True)
+            OmegaConf.update(config, "data_digest", manifest.get("hashes", {}).get("data"), force_add=True)
             write_whole(kept, OmegaConf.to_yaml(config, resolve=True))
         print(f"{run}: already trained")
         return

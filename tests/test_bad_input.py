@@ -74,6 +74,7 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
         (["paradigm=vae", "paradigm.ema_decay=1"], ["paradigm.ema_decay=1", "less than 1"]),
         (["data_seed=1795724964000000000"], ["data_seed=1795724964000000000", "whole number from 0"]),
         (["paradigm=vae", "bottleneck=1000000000"], ["bottleneck=1000000000", "GB of memory, and this machine has"]),
+        (["paradigm=vae", "bottleneck=1000000000000000000"], ["takes more than any machine has of memory"]),
         (["data_dir="], ["data_dir=: give a path"]),
     ],
 )
@@ -176,6 +177,8 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
         (["phi=[]"], ["phi=[]: give at least one"]),
         (["phi=[pixel,pixel]"], ["phi=[pixel,pixel]: give each feature space once"]),
         (["paradigm.learning_rate=inf"], ["paradigm.learning_rate=inf: give a finite number"]),
+        (["dir=null"], ["dir=None: give a path"]),
+        (["dir="], ["dir=: give a path"]),
         (["dir=/proc/nowhere/study"], ["dir=/proc/nowhere/study: /proc cannot be written"]),
         (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
         (["data=image_folder", "phi=pixel"], ["phi (pixel) must give features that tell the real images apart"]),
@@ -187,8 +190,10 @@ def test_nothing_is_trained_that_would_fail_later(monkeypatch, capfd, tmp_path, 
     few = () if any("num_images" in a for a in arguments) else ("data.num_images=1000",)
     if "data=image_folder" in arguments:
         few = (f"data.folder={copies(folder)}",)
+    monkeypatch.chdir(tmp_path)
     line = of_study(monkeypatch, capfd, tmp_path, *few, *arguments)
     assert all(word in line for word in told), line
+    assert not (tmp_path / "multirun.yaml").exists()
 
 
 @pytest.mark.parametrize("name", ["all", "content"])

@@ -66,7 +66,8 @@ def run_cells(task: Task, cells: Mapping[Path, DictConfig], threads: int, lines:
     Returns:
         Why those that are not done are not, by name.
     """
-    # Both are read when a process starts. Bars would tear the lines; threads without a core would hold up the others.
+    # Both are read when modules are imported, once for all cells of this process. Bars would tear the lines; threads
+    # without a core would hold up the others.
     os.environ["TQDM_DISABLE"] = "1"
     at_once = cells_at_once(cells, threads)
     if at_once > 1:

@@ -201,7 +201,7 @@ def data_of(config: DictConfig, run: Path) -> RealData:
     settings, there = read_config(run).data, OmegaConf.select(config, "data.folder")
     in_folder = bool(settings) and "folder" in settings
     if there is not None and not in_folder:
-        raise InputError(f"data.folder={there}: the model in {run} was trained on no folder of images: leave it out")
+        raise InputError(f"data.folder={there}: {run} was made without a folder of images: leave it out")
     if there is not None:
         settings = OmegaConf.merge(settings, {"folder": str(Path(there).expanduser().absolute())})
     real, trained_on = real_data(config, settings), read_manifest(run).get("hashes", {}).get("data")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
 from analysis.features.controls import ConvFeatures, random_features
+from analysis.features.kept import train_once
 from datamodules.base import ImageDataModule, to_float
 from datamodules.errors import InputError
-from datamodules.files import check_writable, readable, write_whole
 
 RECIPE = 1
 """To be raised with every change of how it is trained, so that older cached ones are not taken for it."""
@@ -40,15 +38,13 @@ def instances(data: ImageDataModule | None, cache: Path, seed: int = 0, steps: i
     """
     if data is None:
         raise InputError("phi=instances is trained on images: give data.folder, or another phi")
-    digest = hashlib.sha256(repr((data.digest, seed, steps, RECIPE)).encode()).hexdigest()
-    file = cache / f"instances-{digest[:16]}.safetensors"
-    net = random_features(data, cache, seed)
-    if file.exists():
-        with readable(file, "remove it and run the same command again"):
-            net.load_state_dict(load_file(file))
-        return net
-    check_writable("data_dir", cache)
-    cache.mkdir(parents=True, exist_ok=True)
+    net, made_of = random_features(data, cache, seed), (data.digest, seed, steps, RECIPE)
+    train_once(net, "instances", made_of, cache, lambda: _train(net, data, seed, steps))
+    return net
+
+
+def _train(net: ConvFeatures, data: ImageDataModule, seed: int, steps: int) -> None:
+    """Train it in place."""
     pixels = torch.cat([data.splits[name].pixels for name in ("train", "val")])
     head = nn.Sequential(nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 64))
     optimizer = torch.optim.AdamW([*net.parameters(), *head.parameters()], lr=RATE, fused=True)
@@ -62,8 +58,6 @@ def instances(data: ImageDataModule | None, cache: Path, seed: int = 0, steps: i
         loss.backward()
         optimizer.step()
         schedule.step()
-    write_whole(file, save(net.state_dict()))
-    return net
 
 
 def views(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import trange
 
 from analysis.features.controls import ConvFeatures, Heads, UnreadError, random_features
+from analysis.features.kept import train_once
 from analysis.features.readout import Readout, errors_of, parts_of
 from datamodules.base import Factor, FactorKind, ImageDataModule, encode, to_float
-from datamodules.files import check_writable, readable, write_whole
 
 Array = NDArray[np.float64]
 
@@ -56,17 +54,8 @@ def labeller(data: ImageDataModule | None, cache: Path, seed: int = 0, steps: in
     """
     if data is None or not data.factors:
         raise UnreadError("the data set has no factors to train a labeller on")
-    digest = hashlib.sha256(repr((data.digest, seed, steps, RECIPE)).encode()).hexdigest()
-    file = cache / f"labeller-{digest[:16]}.safetensors"
-    net = random_features(data, cache, seed)
-    if file.exists():
-        with readable(file, "remove it and run the same command again"):
-            net.load_state_dict(load_file(file))
-    else:
-        check_writable("data_dir", cache)
-        cache.mkdir(parents=True, exist_ok=True)
-        _train(net, data, seed, steps)
-        write_whole(file, save(net.state_dict()))
+    net, made_of = random_features(data, cache, seed), (data.digest, seed, steps, RECIPE)
+    train_once(net, "labeller", made_of, cache, lambda: _train(net, data, seed, steps))
     test = data.splits["test"]
     with torch.no_grad():
         features = torch.cat([net(to_float(piece)) for piece in test.pixels.split(512)]).double().numpy()

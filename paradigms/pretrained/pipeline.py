@@ -6,6 +6,7 @@ generates.
 
 import importlib.util
 import pathlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -298,5 +299,6 @@ def _from_files(
 def _variants(path: str) -> list[str]:
     """The variants of the files of weights under a directory, as ``fp16`` of ``model.fp16.safetensors``."""
     weights = (file for file in pathlib.Path(path).rglob("*") if file.suffix in (".safetensors", ".bin"))
-    # Of large models it may be model.fp16-00001-of-00002.safetensors.
-    return sorted({file.suffixes[-2][1:].partition("-")[0] for file in weights if len(file.suffixes) > 1})
+    # Of large models it may be model.fp16-00001-of-00002.safetensors; the 5 of model-v1.5 is none.
+    found = (re.search(r"\.([A-Za-z]\w*)(-\d+-of-\d+)?$", file.stem) for file in weights)
+    return sorted({name[1] for name in found if name})

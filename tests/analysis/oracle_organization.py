@@ -65,7 +65,7 @@ def against_calibrated_similarity() -> list[Comparison]:
             limit = _threshold(value, permuted)
             case = f"60 images, noise {noise}, {PERMUTATIONS} permutations, from scratch there and re-indexed here"
             found += [
-                Comparison(f"prepared.{name}", reference, f"{what}, {case}", ours, float(theirs), 1e-6)
+                Comparison(f"comparisons.{name}", reference, f"{what}, {case}", ours, float(theirs), 1e-6)
                 for what, ours, theirs in (
                     ("threshold", limit, threshold),
                     ("p-value", _share(value, permuted), p_value),
@@ -89,9 +89,9 @@ def against_calibrated_similarity() -> list[Comparison]:
     case = "debiased CKA, best of 3 layers under shared permutations"
     found += [
         Comparison(
-            "prepared.cka_debiased", reference, f"threshold, {case}", _threshold(best, null), float(threshold), 1e-6
+            "comparisons.cka_debiased", reference, f"threshold, {case}", _threshold(best, null), float(threshold), 1e-6
         ),
-        Comparison("prepared.cka_debiased", reference, f"p-value, {case}", _share(best, null), float(p_value), 1e-6),
+        Comparison("comparisons.cka_debiased", reference, f"p-value, {case}", _share(best, null), float(p_value), 1e-6),
     ]
     return found
 
@@ -119,7 +119,7 @@ def against_scipy() -> list[Comparison]:
             case = f"{n} images, {a.shape[1]} dimensions{case}"
             found.append(Comparison("similarity.rsa", f"scipy {version('scipy')}", case, rsa(a, b), theirs, 1e-12))
             prepared = similarities(centred_gram(a), centred_gram(b))["rsa"].value()
-            found.append(Comparison("prepared.rsa", f"scipy {version('scipy')}", case, prepared, theirs, 1e-12))
+            found.append(Comparison("comparisons.rsa", f"scipy {version('scipy')}", case, prepared, theirs, 1e-12))
     return found
 
 

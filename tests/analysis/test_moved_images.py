@@ -52,5 +52,5 @@ def test_other_images_are_refused(run, tmp_path):
 
 def test_a_run_that_was_trained_on_no_folder_has_none_that_moved(tmp_path):
     train(configured(tmp_path, "vae"), tmp_path / "run")
-    with pytest.raises(InputError, match=r"data\.folder=here: the model in \S+run was trained on no folder of images"):
+    with pytest.raises(InputError, match=r"data\.folder=here: \S+run was made without a folder of images"):
         Trained(asked(tmp_path / "run", "data.folder=here"), tmp_path / "run")

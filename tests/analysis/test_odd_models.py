@@ -274,10 +274,10 @@ def test_the_twins_values_are_compared_step_by_step():
     candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
     subject.steps = {"h": 3}
     population = replace(subject.populations["stage.0"], candidate=candidate, place="h")
-    trials = Observations(subject, population, values, subject.images[:24], values, None, None)
-    assert trials.has_steps
-    np.testing.assert_allclose(trials.twin_gram, centred_gram(values.double().flatten(1).numpy()))
-    np.testing.assert_allclose(trials.twin_gram, trials.gram)
+    observed = Observations(subject, population, values, subject.images[:24], values, None, None)
+    assert observed.has_steps
+    np.testing.assert_allclose(observed.twin_gram, centred_gram(values.double().flatten(1).numpy()))
+    np.testing.assert_allclose(observed.twin_gram, observed.gram)
 
 
 class Halves(Clock):

@@ -2,10 +2,14 @@
 
 import io
 import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jobs
 import pytest
+from joblib import cpu_count
 from omegaconf import OmegaConf
 
 from analysis.cells import side_by_side
@@ -161,3 +165,25 @@ def test_an_interrupt_stops_all(environment):
     with pytest.raises(KeyboardInterrupt):
         run_cells(jobs.work, {Path("endless"): OmegaConf.create({"accelerator": "cpu"})}, 1, lines)
     assert multiprocessing.active_children() == []
+
+
+ALONE = """
+import sys
+from pathlib import Path
+import jobs
+from omegaconf import OmegaConf
+from analysis.cells.lines import Lines
+from analysis.cells.side_by_side import run_cells
+cells = {Path(name): OmegaConf.create({"accelerator": "cpu"}) for name in ("first", "second")}
+run_cells(jobs.work, cells, 1, Lines(("first", "second"), sys.stdout, live=False))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(cpu_count() < 2, reason="one core runs one cell at a time, with the threads that it likes")
+def test_a_cell_beside_others_has_its_threads_and_no_bars():
+    # In a process of its own: where cells come from is begun once a process, and has begun here.
+    environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "TQDM_DISABLE")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), environment.get("PYTHONPATH", "")])
+    found = subprocess.run([sys.executable, "-c", ALONE], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.count("bars off: True threads: 1") == 2

@@ -55,15 +55,18 @@ def test_metadata_from_a_spreadsheet_with_fewer_rows_than_images(
         (["path: f'{i}.png'"], r"no column 'file' or 'file_name' but path: add one"),
         (
             ["file: f'{i}.jpg'"],
-            r"what is no image in \S+: '0.jpg' in row 2, '1.jpg' in row 3, .* and 14 more: correct",
+            r"what is no image in \S+: '0.jpg' of image 1, '1.jpg' of image 2, .* and 14 more: correct",
         ),
-        (["file: ''", "size: i"], r"names what is no image in \S+: '' in row 2"),
+        (["file: ''", "size: i"], r"names what is no image in \S+: '' of image 1"),
         (["file: f'{i // 2}.png'"], r"names files twice: 0.png, .*9.png and 2 more: keep one"),
         (["file: ('./' if i % 2 else '') + f'{i // 2}.png'"], r"names files twice: 0.png, .*: keep one"),
         (["file: ('', 'a/../')[i % 2] + f'{i // 2}.png'"], r"names files twice: 0.png, .*: keep one"),
-        (["file: f'{i}.png' if i else '../x.png'"], r"what is outside its folder: '../x.png' in row 2: give paths rel"),
-        (["file: f'{i}.png' if i else 'a/../../x.png'"], r"what is outside its folder: 'a/../../x.png' in row 2"),
-        (["file: f'/pictures/{i}.png'"], r"what is outside its folder: '/pictures/0.png' in row 2, "),
+        (
+            ["file: f'{i}.png' if i else '../x.png'"],
+            r"what is outside its folder: '../x.png' of image 1: give paths rel",
+        ),
+        (["file: f'{i}.png' if i else 'a/../../x.png'"], r"what is outside its folder: 'a/../../x.png' of image 1"),
+        (["file: f'/pictures/{i}.png'"], r"what is outside its folder: '/pictures/0.png' of image 1, "),
         ([FILE, "file_name: f'{i}.png'"], r"has both columns file and file_name: keep one"),
         ([FILE, "text: 'x'", "caption: 'x'"], r"has both columns caption and text: keep one"),
         ([FILE, "size: i if i != 3 else 'nan'"], r"has no 'size' for 3.png: fill it in"),
@@ -126,12 +129,21 @@ def test_the_table_of_an_image_folder_of_hugging_face(pictures: Path, budget: di
     assert data.values[:, 1].tolist() == [i % 2 for i in range(24)]
 
 
+def test_as_many_subfolders_as_images_are_no_classes(tmp_path: Path, budget: dict[str, int]) -> None:
+    for i in range(6):
+        (tmp_path / "many" / str(i)).mkdir(parents=True)
+        Image.new("RGB", (16, 16), (40 * i, 0, 0)).save(tmp_path / "many" / str(i) / "x.png")
+    refused(r"6 different subfolders of 'class' for 6 images, .*: put more images into each", tmp_path / "many", budget)
+
+
 def test_json_lines_with_a_fault(pictures: Path, budget: dict[str, int]) -> None:
     path = pictures / "metadata.jsonl"
     path.write_text('{"file_name": "0.png", "boxes": [1, 2]}\n{"file_name": "1.png", "boxes": [3]}\n')
     refused(r"data\.folder: \S+metadata.jsonl has lists in 'boxes', no numbers or texts: remove", pictures, budget)
+    path.write_text('{"file_name": "0.png", "text": ["a", "b"]}\n{"file_name": "1.png", "text": ["c"]}\n')
+    refused(r"metadata.jsonl has lists in 'text': give one text for each image", pictures, budget)
     path.write_text('{"file_name": "0.png"}\n{"file_name": 3}\n')
-    refused(r"metadata.jsonl names what is no image in \S+: '3' in row 2: correct", pictures, budget)
+    refused(r"metadata.jsonl names what is no image in \S+: '3' of image 2: correct", pictures, budget)
     path.write_text('{"file_name": "0.png", "size": 1}\n{"file_name": "1.png"}\n')
     refused(r"metadata.jsonl has no 'size' for 1.png: fill it in", pictures, budget)
     path.write_text('{"file_name": "0.png",\n')

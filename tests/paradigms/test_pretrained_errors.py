@@ -11,7 +11,7 @@ from tiny_pipelines import save
 
 from datamodules.errors import InputError
 from paradigms.pretrained.family import Family
-from paradigms.pretrained.pipeline import load
+from paradigms.pretrained.pipeline import _variants, load
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,10 @@ def test_a_pipeline_that_is_missing_or_another_is_named(sd14, tmp_path):
         file.rename(file.with_suffix(".fp16.safetensors"))
     with pytest.raises(InputError, match="has weights of the variant fp16: give variant=fp16"):
         load(model=str(half), family=family("sd14"), prompts=PROMPTS)
+    assert _variants(str(half)) == ["fp16"]
+    for name in ("model-v1.5.safetensors", "model.bf16-00001-of-00002.safetensors"):
+        (half / name).touch()
+    assert _variants(str(half)) == ["bf16", "fp16"]
     single = tmp_path / "single.safetensors"
     single.touch()
     with pytest.raises(InputError, match=r"single file.*from_single_file"):
