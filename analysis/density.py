@@ -1,6 +1,9 @@
 """Density: any point of the candidate's distribution decodes to an in-distribution image.
 
 The functions on arrays are in :mod:`analysis.metrics.samples`; here they are given nulls, ceilings and intervals.
+``x_j`` are the n images whose value is a fresh draw, all else held; ``φ_i`` are the features of real image i, ``r_i``
+is its distance to the k-th nearest other real image, the radius of its ball. Null: cross-fades of unrelated real
+images. Ceiling: held-out real images. Both are of the data, the same for every model.
 """
 
 from collections.abc import Iterator
@@ -38,7 +41,7 @@ def _mean_of(evidence: Evidence, found: Array, null: Array, ceiling: Array) -> E
 
 @measure("density", "in_distribution", "told_apart", headline=True)
 def typical(evidence: Evidence) -> Iterator[Finding]:
-    """Share of fresh draws inside the ball of a real image, between cross-fades and held-out images of the data.
+    """Share of the fresh draws with ``d(φ(x_j), φ_i) < r_i`` for any i: inside the ball of a real image; in [0, 1].
 
     The improved precision of the draws (Kynkäänniemi et al. 2019, equation 1).
     """
@@ -49,7 +52,10 @@ def typical(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("density", "relative", "told_apart")
 def of_its_best(evidence: Evidence) -> Iterator[Finding]:
-    """The same share against the model at its best, reconstructions or samples: what the candidate itself loses."""
+    """The same share, its ceiling being the model at its best: what the candidate itself loses.
+
+    At its best are the reconstructions of real images, or samples where nothing encodes. In [0, 1].
+    """
     ruler, observed = evidence.ruler, evidence.observed
     best = ruler.samples if ruler.reconstructions is None else ruler.reconstructions
     estimate = _mean_of(evidence, evidence.inside, ruler.null, best.inside)
@@ -59,7 +65,10 @@ def of_its_best(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("density", "realism_5%", "told_apart", guard="holes", caution=HOLES)
 def worst(evidence: Evidence) -> Iterator[Finding]:
-    """5 % quantile of realism, where holes show, between cross-fades and held-out images of the data."""
+    """5 % quantile over j of realism ``max_i r_i / d(φ(x_j), φ_i)``, where holes show; in (0, 100].
+
+    Of the real images only the half with the smaller balls counts (Kynkäänniemi et al. 2019, equation 3).
+    """
     ruler = evidence.ruler
     found, null, ceiling = (ruler.support.realism(x) for x in (evidence.fresh, ruler.cross_fades, ruler.real))
     low, high = bootstrap(_tail, found, evidence.seed)
@@ -68,7 +77,7 @@ def worst(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("density", "realism_median", "told_apart")
 def middling(evidence: Evidence) -> Iterator[Finding]:
-    """Median realism of fresh draws, between cross-fades and held-out images of the data."""
+    """Median over j of realism, of which ``realism_5%`` is the 5 % quantile; in (0, 100]."""
     ruler = evidence.ruler
     found, null, ceiling = (ruler.support.realism(x) for x in (evidence.fresh, ruler.cross_fades, ruler.real))
     low, high = bootstrap(lambda x: np.asarray(np.median(x, axis=-1)), found, evidence.seed)
@@ -77,7 +86,10 @@ def middling(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("density", "density", "told_apart")
 def crowded(evidence: Evidence) -> Iterator[Finding]:
-    """Balls of real images that hold a fresh draw, over k."""
+    """Pairs i, j with ``d(φ(x_j), φ_i) < r_i``, over k n; at least 0, 1 in expectation for real images.
+
+    Source: Naeem et al. 2020, section 3.
+    """
     ruler = evidence.ruler
     sets = (evidence.fresh, ruler.cross_fades, ruler.real)
     yield Finding(_mean_of(evidence, *(ruler.support.density_of(x) for x in sets)))
@@ -85,7 +97,10 @@ def crowded(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("density", "coverage", "told_apart")
 def covering(evidence: Evidence) -> Iterator[Finding]:
-    """Share of real images whose ball holds one of the fresh draws; null and ceiling have as many images."""
+    """Share of the real images with ``d(φ(x_j), φ_i) < r_i`` for any j: whose ball holds a fresh draw; in [0, 1].
+
+    Null and ceiling have as many images as there are draws. Source: Naeem et al. 2020, section 3.
+    """
     ruler = evidence.ruler
     m = min(len(evidence.fresh), len(ruler.real))
     sets = (evidence.fresh, ruler.cross_fades, ruler.real)
@@ -95,7 +110,11 @@ def covering(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("density", "kid", "told_apart", higher_is_better=False)
 def distant(evidence: Evidence) -> Iterator[Finding]:
-    """Unbiased KID of fresh draws; its interval is from halves of them."""
+    """Unbiased KID of fresh draws, the squared MMD under ``k(a, b) = (aᵀb / D + 1)³``; lower is better.
+
+    0 in expectation for real images, so that an estimate may be below; its interval is from halves of the draws.
+    Source: Bińkowski et al. 2018, section 4.
+    """
     ruler, fresh = evidence.ruler, evidence.fresh
     real, n = ruler.support.features, len(fresh)
     null, ceiling = kid(real, ruler.cross_fades), kid(real, ruler.real)

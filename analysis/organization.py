@@ -1,7 +1,8 @@
 """Organization: similarity between two points mirrors perceived similarity; points in between are mixtures.
 
 The functions on arrays are in :mod:`analysis.metrics`, in ``similarity``, ``probes`` and ``disentanglement``; here they
-are given nulls, ceilings and intervals.
+are given nulls, ceilings and intervals. ``v_i`` is the value recorded while image i was made, ``φ_i`` what φ sees of
+that image. Null: values and images paired at random. Ceiling of a comparison: what true factors of real images reach.
 """
 
 from collections.abc import Callable, Iterator
@@ -76,25 +77,37 @@ def _compared(evidence: Evidence, estimator: str) -> Iterator[Finding]:
 
 @measure("organization", "rsa", "varies", headline=True)
 def of_distances(evidence: Evidence) -> Iterator[Finding]:
-    """Rank correlation of the distances of values with those of images."""
+    """Spearman correlation over pairs i < j of ``‖v_i − v_j‖`` with ``‖φ_i − φ_j‖``, in [−1, 1].
+
+    Source: Kriegeskorte et al. 2008.
+    """
     yield from _compared(evidence, "rsa")
 
 
 @measure("organization", "cka_debiased", "varies")
 def of_kernels(evidence: Evidence) -> Iterator[Finding]:
-    """Debiased CKA of values and images."""
+    """Debiased CKA, ``HSIC(K, L) / √(HSIC(K, K) HSIC(L, L))`` of the Gram matrices of values and images; at most 1.
+
+    0 in expectation where they have nothing to do with each other. Source: Kornblith et al. 2019; Song et al. 2012.
+    """
     yield from _compared(evidence, "cka_debiased")
 
 
 @measure("organization", f"mutual_{NEIGHBOURS}nn", "varies")
 def of_neighbours(evidence: Evidence) -> Iterator[Finding]:
-    """Nearest neighbours that values and images have in common."""
+    """Nearest neighbours that values and images have in common, ``1/(kn) Σ_i |N_k(v_i) ∩ N_k(φ_i)|``; in [0, 1].
+
+    ``k/(n − 1)`` by chance. Source: Huh et al. 2024.
+    """
     yield from _compared(evidence, f"mutual_{NEIGHBOURS}nn")
 
 
 @measure("organization", "information_imbalance", "varies", higher_is_better=False)
 def of_ranks(evidence: Evidence) -> Iterator[Finding]:
-    """How much of the images' order the nearest value tells; 1 where it tells nothing."""
+    """Information imbalance, ``2/n`` times the mean rank in φ of the image whose value is nearest; lower is better.
+
+    Between 0 and 2; 1 where values tell nothing of images. Source: Glielmo et al. 2022.
+    """
     m = evidence.compared
     x, y = principal_scores(evidence.observed.gram[:m, :m], m), evidence.recorded[:m]
 
@@ -112,7 +125,10 @@ APART = "images halfway between two are no mixtures of them"
 
 @measure("organization", "mixture", "moves", guard="apart", floor=PRESENT, caution=APART)
 def of_midpoints(evidence: Evidence) -> Iterator[Finding]:
-    """Betweenness times balance of the image halfway from O's value to E's; null: the midpoint of another pair."""
+    """Betweenness times balance of the image m halfway from O's value to E's: 1 for a mixture, in [0, 1].
+
+    ``d(O, E) / (d(O, m) + d(m, E)) · (1 − |d(O, m) − d(m, E)| / d(O, E))``. Null: the midpoint of another pair.
+    """
     o, e, m = _ends_and_middle(evidence.walks)
     mixed, best = _mixed(o, e, m), _mixed(*_ends_and_middle(evidence.ruler.best_walks))
     permuted = np.array([_mixed(o, e, m[order]).mean() for order in permutations(len(o), evidence.seed)])
@@ -168,7 +184,10 @@ def _probed(evidence: Evidence, x: Array, against: Array | None = None) -> Itera
 
 @measure("organization", "probe", "varies", "varying")
 def of_factors(evidence: Evidence) -> Iterator[Finding]:
-    """Accuracy (classes) or R² of linear probes of each factor, against shuffled labels."""
+    """Accuracy (classes) or R² of linear probes of each factor, cross-validated; at most 1. Null: shuffled labels.
+
+    Probes read the first principal scores of the values. Source: Alain & Bengio 2016.
+    """
     observed = evidence.observed
     views = [(observed.gram, "pca", JOINT)]
     if observed.places:
@@ -206,41 +225,64 @@ def _of_code(evidence: Evidence, score: Callable[[Array, Index], float], number:
 
 @measure("organization", "mig", "code", "classes", "varies")
 def gap_of_information(evidence: Evidence) -> Iterator[Finding]:
-    """Mutual information gap."""
+    """Mutual information gap, ``mean_f (I₁ − I₂) / H(f)`` of the two dimensions that tell most of factor f; in [0, 1].
+
+    Source: Chen et al. 2018, equation 6.
+    """
     yield from _of_code(evidence, mig)
 
 
 @measure("organization", "sap", "code", "classes", "varies")
 def gap_of_attributes(evidence: Evidence) -> Iterator[Finding]:
-    """Separated attribute predictability."""
+    """Separated attribute predictability: how far the dimension that predicts a factor best is ahead of the next.
+
+    ``mean_f (S₁ − S₂)`` of the two best, S from 0 at chance to 1 at certainty; in [0, 1].
+    Source: Kumar et al. 2018, section 3.
+    """
     yield from _of_code(evidence, sap)
 
 
 @measure("organization", "dci_disentanglement", "code", "classes", "varies")
 def of_importances(evidence: Evidence) -> Iterator[Finding]:
-    """Disentanglement of DCI, by its fast importances."""
+    """Disentanglement of DCI, ``Σ_d w_d (1 − H(shares of d's importance) / log F)`` over F factors; in [0, 1].
+
+    w_d is d's share of all importance, which random forests give. Source: Eastwood & Williams 2018, section 2.
+    """
     yield from _of_code(evidence, lambda codes, classes: dci(codes, classes, fast=True)["disentanglement"])
 
 
 @measure("organization", "modularity", "code", "classes", "varies")
 def by_modules(evidence: Evidence) -> Iterator[Finding]:
-    """Modularity."""
+    """Modularity, mean over dimensions of ``1 − Σ_{f≠f*} I_f² / (I_f*² (F − 1))``, f* the factor it tells most of.
+
+    In [0, 1].
+    Source: Ridgeway & Mozer 2018, section 3.
+    """
     yield from _of_code(evidence, of_modules)
 
 
 @measure("organization", "explicitness", "code", "classes", "varies")
 def by_classes(evidence: Evidence) -> Iterator[Finding]:
-    """Explicitness."""
+    """Explicitness: ``2 AUC − 1`` of telling each class from the rest by a linear map; in [−1, 1], 0 by chance.
+
+    Source: Ridgeway & Mozer 2018, section 3.
+    """
     yield from _of_code(evidence, explicitness, number=4)
 
 
 @measure("organization", "factor_vae", "code", "classes", "varies")
 def of_fixed_factors(evidence: Evidence) -> Iterator[Finding]:
-    """FactorVAE score."""
+    """FactorVAE score: accuracy of telling the factor that a group of images shares by the dimension that varies least.
+
+    In [0, 1]. Source: Kim & Mnih 2018, section 4.
+    """
     yield from _of_code(evidence, factor_vae)
 
 
 @measure("organization", "beta_vae", "code", "classes", "varies")
 def of_differences(evidence: Evidence) -> Iterator[Finding]:
-    """β-VAE score."""
+    """β-VAE score: accuracy of telling the factor that the images of each pair share by how little their codes differ.
+
+    In [0, 1]. Source: Higgins et al. 2017, section 3.
+    """
     yield from _of_code(evidence, beta_vae)

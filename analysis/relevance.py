@@ -1,6 +1,7 @@
 """Relevance: a change in this space results in a notable change of the image.
 
 The functions on arrays are in :mod:`analysis.metrics.effects`; here they are given nulls, ceilings and intervals.
+C is O with E's value of the candidate injected, d the distance in φ or, for a role or a factor, in what φ reads of it.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,11 @@ def _by_role(evidence: Evidence, estimator: str) -> Iterator[Finding]:
 
 @measure("relevance", "S_T", "injected", headline=True)
 def total(evidence: Evidence) -> Iterator[Finding]:
-    """Total effect, in all and by role and factor; an injection less real than all it could be is a break."""
+    """Total effect, ``S_T = E d²(C, O) / E d²(O, E)``, in all and by role and factor; at least 0.
+
+    1 where the candidate decides the image. An injection less real than O, than E and than cross-fades is a break.
+    Source: Sobol 2001; Jansen 1999.
+    """
     support, ruler = evidence.ruler.support, evidence.ruler
     of_o, of_e, of_c, of_fades = (support.realism(x) for x in (*evidence.injected, ruler.cross_fades))
     broken = ruler.tells and all(greater(x, of_c) < SIGNIFICANT for x in (of_fades, of_o, of_e))
@@ -58,7 +63,7 @@ def total(evidence: Evidence) -> Iterator[Finding]:
 
 @measure("relevance", "S_1", "injected")
 def sufficient(evidence: Evidence) -> Iterator[Finding]:
-    """Sufficiency, in all and by role and factor."""
+    """Sufficiency, ``S_1 = 1 − E d²(C, E) / E d²(O, E)``, in all and by role and factor; 1 where C is E."""
     distances = squared_distances(*evidence.injected)
     estimate = _estimate("S_1", distances, evidence.seed)
     status = CONSTRUCTED if evidence.observed.exact else "ok"

@@ -25,3 +25,12 @@ def test_what_is_wrong_is_one_error(tmp_path, module, arguments, told):
     assert found.returncode == 2, found.stderr[-2000:]
     assert "Traceback" not in found.stderr
     assert told in found.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_study_has_nothing_to_complain_of(tmp_path):
+    grid = ("study=demo", "preset=smoke", "paradigm=vae", "seed=0,1", "budget.images=32", "measure.n=0")
+    command = [sys.executable, "-m", "analysis.study", *grid]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.count("done in") == 2
+    assert found.stderr == ""

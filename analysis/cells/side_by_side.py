@@ -26,6 +26,9 @@ from datamodules.progress import Stage
 
 Task = Callable[[DictConfig, Path], None]
 
+OURS = ("analysis.", "paradigms.", "datamodules.")
+"""What is imported once for all cells: these modules, as far as they are known here, and whatever they import."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -72,7 +75,7 @@ def run_cells(task: Task, cells: Mapping[Path, DictConfig], threads: int, lines:
     at_once = cells_at_once(cells, threads)
     if at_once > 1:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    waiting, context = list(cells.items())[::-1], _context(task)
+    waiting, context = list(cells.items())[::-1], _context()
     running: dict[Connection, tuple[str, BaseProcess]] = {}
     failures: dict[str, Failure] = {}
     try:
@@ -107,8 +110,8 @@ def run_cells(task: Task, cells: Mapping[Path, DictConfig], threads: int, lines:
     return failures
 
 
-def _context(task: Task) -> ForkServerContext | SpawnContext:
-    """Where processes come from: from one that has imported what the task needs, which may take longer than a cell.
+def _context() -> ForkServerContext | SpawnContext:
+    """Where processes come from: from one that has imported what is imported here, which may take longer than a cell.
 
     That one holds nothing but modules, so that no thread and no device is torn in two. Where a system cannot fork, each
     process imports anew.
@@ -116,9 +119,9 @@ def _context(task: Task) -> ForkServerContext | SpawnContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    # Of a command that was started by its name the module is called __main__; its own name stands in its spec.
-    spec = sys.modules[task.__module__].__spec__
-    context.set_forkserver_preload([__name__, *([spec.name] if spec else [])])
+    # What was started by its name is run once more in each process, and Python warns where it is imported already.
+    started = getattr(sys.modules["__main__"].__spec__, "name", None)
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith(OURS) and name != started])
     return context
 
 
