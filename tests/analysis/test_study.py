@@ -27,7 +27,7 @@ from datamodules.errors import InputError
 TINY = (
     "preset=smoke",
     "data.num_images=1000",
-    "phi.labeller.steps=100",
+    "phi.labeller.steps=40",
     "threads=1",
     "wandb.mode=offline",
     "budget.batch_size=8",
@@ -90,6 +90,7 @@ def test_a_cell_that_fails_leaves_the_others_and_the_report(side_by_side):
     assert (folder / "report" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_a_launcher_of_hydra_runs_the_cells_where_it_is_asked_for(study):
     directory, _found = study
     # As from a shell: the launcher's processes print for themselves.
@@ -115,7 +116,7 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     directory, _found = study
     copy = tmp_path / "runs" / "demo"
     shutil.copytree(directory / "runs" / "demo", copy)
-    few = ("injection.n=8", "phi.labeller.steps=100", "threads=1")
+    few = ("injection.n=8", "phi.labeller.steps=40", "threads=1")
     (cell,) = (copy / "cells").iterdir()
     found = run(directory, "analysis.inject", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
@@ -215,7 +216,7 @@ def test_measuring_again_gives_the_same_rows(study):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     before = pd.read_parquet(cell / "rows.parquet")
-    few = ("measure.n=24", "phi.labeller.steps=100", "wandb.mode=disabled", "threads=1")
+    few = ("measure.n=24", "phi.labeller.steps=40", "wandb.mode=disabled", "threads=1")
     found = run(directory, "analysis.measure", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
@@ -227,11 +228,11 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     copy = tmp_path / "copy"
     shutil.copytree(cell, copy)
-    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.steps=100")
+    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.steps=40")
     assert (few.returncode, few.stderr.count("Traceback")) == (2, 0)
     assert "measure.n=5 must be a whole number, at least" in few.stderr.splitlines()[-1]
     (copy / "weights.safetensors").write_bytes(b"no weights")
-    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.steps=100")
+    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.steps=40")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
     assert "weights.safetensors does not fit config.yaml" in broken.stderr.splitlines()[-1]
 
@@ -278,6 +279,7 @@ def test_other_settings_are_measured_again(study, tmp_path):
     assert not is_measured(config, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_grey_images_without_factors_and_an_unconditional_model_without_skips(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
