@@ -33,7 +33,8 @@ def literal(arguments: Sequence[str]) -> list[str]:
 
     What its grammar refuses, as ``it's`` or ``写真``, is meant as it stands. So is a path that its grammar takes for a
     number or a list, as ``2024``; ``~`` in front of one is the home directory. A comma in a value makes a grid of a
-    study (``data.folder=a,b`` is ``a`` and ``b``), unless it is a path that exists: who has a folder ``a,b`` means it.
+    study (``data.folder=a,b`` is ``a`` and ``b``), unless it is a path that exists (who has a folder ``a,b`` means it) or
+    one of :data:`NEEDED`, of which a command has one.
     """
     parser = OverridesParser.create()
     return [_literal(argument, parser) for argument in arguments]
@@ -57,7 +58,7 @@ def _literal(argument: str, parser: OverridesParser) -> str:
 def _is_mistaken(override: Override, path: str) -> bool:
     """Whether ``path`` would become something else than a text or nothing."""
     if override.is_sweep_override():
-        return not override.is_choice_sweep() or Path(path).exists()
+        return not override.is_choice_sweep() or _last(override.key_or_group) in NEEDED or Path(path).exists()
     found = override._value
     return not isinstance(found, QuotedString) and found is not None and found != path
 

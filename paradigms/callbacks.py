@@ -130,12 +130,18 @@ class Pictures(Callback):
         self.figures, self.count = figures, count
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write and log the pictures."""
+        """Write and log the pictures.
+
+        Raises:
+            TrainingDivergedError: A sample is NaN or infinite: the last step has spoilt what no loss has seen.
+        """
         assert isinstance(pl_module, Paradigm)
         model = pl_module.model
         with torch.no_grad():
-            inputs = model.draw(self.count, torch.Generator().manual_seed(0))
-            pictures = {"samples": save_grid(model.generate(inputs).images, self.figures / "samples.png")}
+            samples = model.generate(model.draw(self.count, torch.Generator().manual_seed(0))).images
+            if not torch.isfinite(samples).all():
+                pl_module.diverged("its samples are not finite")
+            pictures = {"samples": save_grid(samples, self.figures / "samples.png")}
             real = to_float(trainer.datamodule.splits["val"].pixels[: self.count]).to(pl_module.device)  # type: ignore[attr-defined]
             save_grid(real, self.figures / "real.png")
             if isinstance(model, Invertible):

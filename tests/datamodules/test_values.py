@@ -36,6 +36,7 @@ def test_home():
 def test_a_comma_makes_a_grid_unless_there_is_such_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert literal(["data.folder=a,b", "seed=1,2"]) == ["data.folder=a,b", "seed=1,2"]
+    assert read("run=a,b") == read("dir=a,b") == "a,b"
     (tmp_path / "a,b").mkdir()
     assert read("data.folder=a,b") == "a,b"
 

@@ -194,9 +194,13 @@ def test_divergence_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     assert kept["progress"]["images_seen"] == 64
 
 
-def test_a_step_size_that_is_too_large_is_one_error(tmp_path):
-    with pytest.raises(TrainingDivergedError, match=r"paradigm\.learning_rate"):
-        train(configured(tmp_path, "vae", "paradigm.learning_rate=1e30"), tmp_path / "run")
+# At a size of 64 what the first step has spoilt shows in the second; at 128 there is no second.
+@pytest.mark.parametrize(("batch_size", "told"), [(64, "the loss"), (128, "its samples are not finite")])
+def test_a_step_size_that_is_too_large_is_one_error(tmp_path, batch_size, told):
+    steps = ("paradigm.learning_rate=1e30", f"budget.batch_size={batch_size}", "budget.checkpoint_images=128")
+    with pytest.raises(TrainingDivergedError, match=rf"{told}.*paradigm\.learning_rate"):
+        train(configured(tmp_path, "vae", *steps), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
 def test_a_finished_run_is_left_alone_and_other_settings_are_refused(tmp_path, capsys):
