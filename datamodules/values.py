@@ -33,8 +33,8 @@ def literal(arguments: Sequence[str]) -> list[str]:
 
     What its grammar refuses, as ``it's`` or ``写真``, is meant as it stands. So is a path that its grammar takes for a
     number or a list, as ``2024``; ``~`` in front of one is the home directory. A comma in a value makes a grid of a
-    study (``data.folder=a,b`` is ``a`` and ``b``), unless it is a path that exists (who has a folder ``a,b`` means it) or
-    one of :data:`NEEDED`, of which a command has one.
+    study (``data.folder=a,b`` is ``a`` and ``b``), unless it is a path that exists, as who has a folder ``a,b`` means
+    it, or is given for one of :data:`NEEDED`.
     """
     parser = OverridesParser.create()
     return [_literal(argument, parser) for argument in arguments]
