@@ -104,6 +104,16 @@ def test_a_callback_of_lightning_is_told_of_every_step_of_an_optimiser(tmp_path,
         assert not any(torch.equal(one, other) for one, other in zip(before, after, strict=True) if one.any())
 
 
+def test_the_average_follows_the_weights(tmp_path, stranger):
+    config = configured(tmp_path, "vae", "budget.batch_size=16")
+    train(config, tmp_path / "run")
+    kept = [(weights[: len(weights) // 2], weights[len(weights) // 2 :]) for weights in stranger.weights]
+    for step, ((_, before), (weights, after)) in enumerate(pairwise(kept[:7]), start=2):
+        decay = min(config.paradigm.ema_decay, (1 + step) / (10 + step))
+        for average, weight, moved in zip(before, weights, after, strict=True):
+            torch.testing.assert_close(moved, decay * average + (1 - decay) * weight)
+
+
 def test_the_step_size_falls_to_0_at_the_last_step_also_of_a_shorter_epoch(tmp_path, stranger):
     shorter = ["budget.batch_size=4", "budget.images=176", "budget.checkpoint_images=64"]
     config = configured(tmp_path, "vae", *shorter)
