@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -221,6 +223,18 @@ def test_measuring_again_gives_the_same_rows(study):
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
     assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
+
+
+def test_the_example_tells_walks_within_a_kind_from_walks_between_two(study, monkeypatch, capsys):
+    directory, _found = study
+    (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
+    monkeypatch.chdir(directory)
+    example = runpy.run_path(str(Path(CONFIGS).parent / "docs" / "examples" / "kinds.py"))["main"]
+    found = example(str(cell), "mu", "phi.labeller.steps=40", "threads=1", n=64)
+    line = r"mu, to (one shape|another shape): (\d+) walks, continuity (-?\d\.\d\d)"
+    told = re.findall(line, capsys.readouterr().out)
+    assert {label: f"{mean:.2f}" for label, mean in found.items()} == {label: mean for label, _, mean in told}
+    assert sum(int(walks) for _, walks, _ in told) == 50
 
 
 def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
