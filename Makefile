@@ -34,8 +34,8 @@ lint: $(STAMP)  ## Check style and types
 docs: $(STAMP)  ## Build the documentation into build/docs; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-pictures: $(STAMP)  ## Make the documentation's pictures of the demo anew, from runs/demo
-	$(BIN)/python docs/pictures.py runs/demo
+pictures: $(STAMP)  ## Make the documentation's pictures of the three models anew, from runs/standard
+	$(BIN)/python docs/pictures.py runs/standard
 
 bench: $(STAMP)  ## Print speed ratios: training through Lightning, the data pipeline
 	$(BIN)/python tests/bench.py

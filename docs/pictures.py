@@ -1,4 +1,4 @@
-"""Make the documentation's pictures of the demo anew: ``python docs/pictures.py runs/demo``."""
+"""Make the documentation's pictures of the three models anew: ``python docs/pictures.py runs/standard``."""
 
 import shutil
 import subprocess
