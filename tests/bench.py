@@ -173,7 +173,7 @@ def training() -> None:
                 speeds.append(16 * STEPS / ours)
             speed, data_speed = statistics.median(speeds), statistics.median(pipeline)
             lines.append(
-                f"{name:<10} Lightning/raw {statistics.median(ratios):.3f} (target 0.97; {ROUNDS} rounds from "
+                f"{name:<10} Lightning/raw {statistics.median(ratios):.3f} ({ROUNDS} rounds from "
                 f"{min(ratios):.3f} to {max(ratios):.3f}), {speed:.0f} images/s; "
                 f"data/training {data_speed / speed:.0f} (target 20)"
             )
