@@ -8,15 +8,21 @@ import pytest
 GRID = ("study=demo", "preset=smoke", "paradigm=vae", "measure.n=24,26", "threads=1")
 
 
+def slow(*values):
+    """A case of its own, only where there is time."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "told"),
     [
         ("paradigms.train", ["paradigm=nothing"], "paradigm=nothing: give one of "),
         ("analysis.measure", ["run=nowhere"], "run=nowhere holds no trained model"),
-        ("analysis.inject", ["run=nowhere"], "run=nowhere holds no trained model"),
-        ("analysis.align", ["study=nowhere"], "study=nowhere has no trained model"),
         ("analysis.study", GRID, "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0"),
-        ("analysis.report", ["study=nothing"], "study=nothing has no finished cell (no cells/*/rows.parquet): run"),
+        # In the fast suite other tests run them, from a process that has imported them.
+        slow("analysis.inject", ["run=nowhere"], "run=nowhere holds no trained model"),
+        slow("analysis.align", ["study=nowhere"], "study=nowhere has no trained model"),
+        slow("analysis.report", ["study=nothing"], "study=nothing has no finished cell (no cells/*/rows.parquet): run"),
     ],
 )
 def test_what_is_wrong_is_one_error(tmp_path, module, arguments, told):
