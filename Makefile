@@ -24,7 +24,7 @@ test: $(STAMP)  ## Run every fast test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)  ## Run the tests that take minutes, and the oracles
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
 lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff check .

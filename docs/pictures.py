@@ -33,13 +33,15 @@ def page(study: Path, to: Path) -> None:
 
 
 def main(study: Path) -> None:
-    """Samples side by side, contact sheets, and the page."""
+    """Samples side by side, contact sheets, the page, and the rows behind all of them."""
     cells = {name: next(study.glob(f"cells/{name}-*")) / "figures" for name in ("vae", "gan", "diffusion")}
     samples = [figures / "samples.png" for figures in cells.values()]
     beside([cells["vae"] / "real.png", *samples], DOCS / "samples.png")
     for name, figures in cells.items():
         shutil.copyfile(figures / "contact.png", DOCS / f"contact-{name}.png")
     page(study, DOCS / "page.png")
+    for name, kept in (("verdicts.csv", "standard.csv"), ("rows.parquet", "standard.parquet")):
+        shutil.copyfile(study / "report" / name, DOCS / "results" / kept)
 
 
 if __name__ == "__main__":
