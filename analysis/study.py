@@ -15,7 +15,7 @@ from analysis import inject as injecting
 from analysis import measure as measuring
 from analysis.cells.lines import Lines
 from analysis.cells.side_by_side import run_cells, threads_of
-from analysis.cells.trained import real_data
+from analysis.cells.trained import is_trained, real_data
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
@@ -47,6 +47,8 @@ class Sweep(Callback):
 def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
     """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
 
+    Says what is understood of the data that cells will be trained on, once for each.
+
     Args:
         cells: Configs by directory.
 
@@ -57,9 +59,13 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
         InputError: Names the first.
     """
     kept = {cell: get_method(config.prepare)(config, cell) for cell, config in cells.items()}
+    told: set[str] = set()
     # Only now that all can be trained, since a labeller may have to be trained for it.
     for cell, config in cells.items():
         real = real_data(config, kept[cell].data)
+        if real.data is not None and not is_trained(cell) and (understood := real.data.told()) not in told:
+            told.add(understood)
+            print(f"data: {understood}")
         if config.measure.n and not is_measured(config, cell):
             measuring.checked(config, real)
         if config.inject and not is_injected(config, cell):

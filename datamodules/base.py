@@ -1,6 +1,7 @@
 """What every data set gives: images in memory, factors of variation, captions, and seeded splits."""
 
 import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +10,14 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 
+import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.budget import Batch, BudgetSampler
-from datamodules.errors import InputError
+from datamodules.errors import InputError, listed
 
 
 class FactorKind(StrEnum):
@@ -33,6 +35,12 @@ class Role(StrEnum):
     CONTENT = "content"
     SURFACE = "surface"
 
+
+SPLITS = ("train", "val", "test")
+"""What the images of a data set are divided into."""
+
+SMALLEST_TEST = 24
+"""Fewer test images can't be measured with: half of them must have more than the ten neighbours that are compared."""
 
 RESERVED = frozenset({"all", *Role})
 """What the results call the whole image and the factors of a role together: no factor can have such a name."""
@@ -205,7 +213,7 @@ class ImageDataModule(LightningDataModule, ABC):
         ranks, order = rank[groups].sort(stable=True)
         shares = (sum(self.split[:i]) for i in range(4))
         cuts = [int(torch.searchsorted(ranks, round(share * len(group_of)))) for share in shares]
-        named = zip(("train", "val", "test"), pairwise(cuts), strict=True)
+        named = zip(SPLITS, pairwise(cuts), strict=True)
         return {name: images.subset(order[start:end]) for name, (start, end) in named}
 
     @property
@@ -219,19 +227,42 @@ class ImageDataModule(LightningDataModule, ABC):
                 different = len({picture.numpy().tobytes() for part in splits.values() for picture in part.pixels})
                 raise InputError(
                     f"data.split={list(self.split)} of {sum(sizes.values())} images, {different} of them different, "
-                    f"gives {told}: give more images, or a larger share to what has none"
+                    f"gives {told}: give more different images, or a larger share to what has none"
                 )
             self._splits = splits
         return self._splits
 
+    @property
+    def inventory(self) -> pd.DataFrame | None:
+        """A row for each image, by which a data set that can change is known again; ``None`` where settings decide."""
+        return None
+
+    def told(self) -> str:
+        """What was understood of the data, on one line: images, factors, captions."""
+        parts = self.splits.values()
+        sizes = ", ".join(f"{len(images.pixels):,} {name}" for name, images in self.splits.items())
+        values = torch.cat([images.values for images in parts])
+        factors = [
+            f"{factor.name} ({factor.kind}, {factor.role}, {len(values[:, k].unique()):,} values"
+            + (f": {listed(factor.labels)})" if factor.labels else ")")
+            for k, factor in enumerate(self.factors)
+        ]
+        captions = sum(bool(caption) for images in parts for caption in images.captions)
+        told = f"{len(values):,} images ({sizes}), {len(factors)} factors"
+        told += (f": {', '.join(factors)}" if factors else "") + f"; {captions:,} captions"
+        if (few := len(self.splits["test"].pixels)) < SMALLEST_TEST:
+            told += f"; {few} test images can be trained beside, but not measured with: that takes {SMALLEST_TEST}"
+        return told
+
     @cached_property
     def digest(self) -> str:
-        """Of all images and their factors: of what is made from them, whether it is of this data."""
+        """Of all images, factors and captions: of what is made from them, whether it is of this data."""
         found = hashlib.sha256(repr(self.factors).encode())
         for name, images in sorted(self.splits.items()):
             found.update(f"{name} {tuple(images.pixels.shape)}".encode())
             found.update(images.pixels.numpy().data)
             found.update(images.values.numpy().data)
+            found.update(json.dumps(list(images.captions)).encode())
         return found.hexdigest()
 
     @property

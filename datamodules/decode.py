@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from datamodules.errors import InputError, listed
@@ -28,6 +28,10 @@ MAX_PIXELS = 100_000_000
 
 WHITE = 2**16 - 1
 """Of an image of 16 bits a pixel."""
+
+
+# What image generators write of themselves into a PNG may be longer than Pillow lets one text be.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 class UnreadableError(Exception):

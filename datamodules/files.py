@@ -1,12 +1,22 @@
 """Files that a killed process leaves whole, and what is said of those that are damaged all the same."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
+
+from tqdm import tqdm
 
 from datamodules.errors import InputError
+
+PIECE = 1 << 22
+"""Bytes read at a time."""
+
+BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False, "delay": 1, "disable": None}
+"""Of a bar."""
 
 
 def write_whole(file: Path, content: str | bytes) -> None:
@@ -21,6 +31,20 @@ def write_whole(file: Path, content: str | bytes) -> None:
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, or of all that lies in a directory, with its names."""
+    found = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    with tqdm(total=sum(f.stat().st_size for f in files), desc=f"reading {path.name}", **BYTES) as bar:
+        for file in files:
+            found.update(b"" if file == path else str(file.relative_to(path)).encode())
+            with file.open("rb") as content:
+                while piece := content.read(PIECE):
+                    found.update(piece)
+                    bar.update(len(piece))
+    return found.hexdigest()
 
 
 def check_writable(setting: str, folder: Path) -> None:

@@ -1,66 +1,41 @@
-"""The user's own images: a folder of pictures, with an optional table of captions and factors."""
+"""The user's own images: a folder of pictures, with optional tables of captions and factors."""
 
 import os
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 
+import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from datamodules.base import ImageDataModule, Images, Role
-from datamodules.decode import FORMATS, WHITE, Picture, UnreadableError, common_size, read_image, refuse
+from datamodules.base import SPLITS, ImageDataModule, Images
+from datamodules.columns import factors_of
+from datamodules.decode import WHITE, Picture, UnreadableError, common_size, read_image, refuse
 from datamodules.errors import InputError, listed
-from datamodules.metadata import REMEDIES, classes, find_metadata, read_metadata, to_factor, to_role
+from datamodules.folder import SPLIT_OF, find, layout
+from datamodules.metadata import Table, read_tables
 
-SIDECARS = {".txt", ".md", ".csv", ".json", ".jsonl", ".db", ".ini"}
-"""Endings of files that come with collections of images and are passed over."""
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether the name can be written into a table or onto a page."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The images under ``folder``, as sorted paths relative to it; hidden files and text files are passed over.
-
-    Raises:
-        InputError: The folder is missing, holds no image, holds another kind of file, or a name that is not UTF-8.
-    """
-    if not folder.is_dir():
-        raise InputError(f"data.folder={folder} is no directory: give the path of a folder of images")
-    found: list[Path] = []
-    others: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
-            continue
-        if path.suffix.lower() in FORMATS:
-            found.append(relative)
-        elif path.suffix.lower() not in SIDECARS and path.name not in REMEDIES:
-            others.append(relative)
-    if others:
-        raise InputError(
-            f"data.folder={folder} holds what is no image: {listed(others)}: move it elsewhere, or convert it to PNG"
-        )
-    if odd := [file for file in found if not _is_utf8(file)]:
-        raise InputError(f"data.folder={folder} holds file names that are not UTF-8: {listed(odd)}: rename them")
-    if not found:
-        raise InputError(f"data.folder={folder} holds no image: put images there ({', '.join(FORMATS)})")
-    return found
+PRINT = 16
+"""Bytes of the hash of a picture."""
 
 
 class ImageFolder(ImageDataModule):
     """Images of a folder and its subfolders.
 
-    Without a table, the first level of subfolders becomes the factor ``class``. With one (``metadata.csv``, ``.jsonl``
-    or ``.parquet``) the images are those of its column ``file`` or ``file_name``; its column ``caption`` or ``text``
-    gives captions and every other column a factor: texts are classes, numbers are scaled to [0, 1].
+    Without a table, the first level of subfolders at which images part becomes the factor ``class``. With some
+    (``metadata.csv``, ``.jsonl`` or ``.parquet``, each naming images relative to where it lies) the images are those of
+    the column ``file`` or ``file_name``; the column ``caption`` or ``text`` gives captions and every other column a
+    factor: texts are classes, numbers are scaled to [0, 1]. Columns without a name, or of identifiers, are none.
+
+    Subfolders ``train``, ``val`` and ``test``, or a column ``split``, are the splits; what is missing of the latter two
+    is taken from ``train``. Elsewhere the pixels of an image and the seed decide its split, whatever other images there
+    are, so that the sizes of splits are near their shares; copies share a split.
 
     Images of 16 bits a pixel are scaled to 8, black and white staying where they are, which a printed line says.
 
@@ -76,7 +51,7 @@ class ImageFolder(ImageDataModule):
         seed: See :class:`ImageDataModule`.
 
     Raises:
-        InputError: The folder or its metadata is not as it should be, or (when loading) images are damaged.
+        InputError: The folder or its tables are not as they should be, or (when loading) images are damaged.
     """
 
     def __init__(
@@ -95,13 +70,17 @@ class ImageFolder(ImageDataModule):
         if folder is None:
             raise InputError("data.folder is not set: give the path of a folder of images with data.folder=<directory>")
         self.folder = Path(folder).expanduser()
-        images = find_images(self.folder)
-        metadata = find_metadata(self.folder)
-        table = read_metadata(metadata) if metadata else classes(images)
-        self.files = [Path(file) for file in table.index]
-        if metadata and len(self.files) < len(images):
-            rest = len(images) - len(self.files)
-            print(f"data.folder={folder}: {rest} images that {metadata.name} does not name are left out")
+        self.found = find(self.folder)
+        if self.found.tables:
+            self.table = read_tables(self.folder, self.found.tables, self.found.images)
+            self.laid = layout(self.folder, self.table.files)
+        else:
+            self.laid = layout(self.folder, self.found.images)
+            named = self.laid.classes
+            captions = [""] * len(self.found.images) if named is None else [f"a photo of {name}" for name in named]
+            self.table = Table(self.folder, self.found.images, captions, {} if named is None else {"class": named}, [])
+        self.given = self._given_splits()
+        self.files = self.table.files
         super().__init__(
             image_size=common_size(self.folder, self.files) if image_size is None else image_size,
             channels=channels,
@@ -111,40 +90,115 @@ class ImageFolder(ImageDataModule):
             split=split,
             seed=seed,
         )
-        self.captions = list(table.pop("caption")) if "caption" in table else [""] * len(self.files)
-        given = {name: to_role(name, role, table) for name, role in (roles or {}).items()}
-        where = metadata or self.folder
-        columns = [
-            to_factor(where, str(name), column, given.get(str(name), Role.CONTENT)) for name, column in table.items()
-        ]
-        self.factors = tuple(factor for factor, _ in columns)
-        self.values = torch.stack([v for _, v in columns], dim=1) if columns else torch.zeros(len(self.files), 0)
+        factors, self.no_factors = factors_of(self.table, roles or {})
+        self.factors = tuple(factor for factor, _ in factors)
+        self.values = torch.stack([v for _, v in factors], dim=1) if factors else torch.zeros(len(self.files), 0)
+        self.prints: list[str] = []
+        self.parts: list[str] = []
+
+    def _given_splits(self) -> list[str] | None:
+        """The split of each image, where subfolders or a column, which is taken out of the table, say it."""
+        written = [str(cell).strip().lower() for cell in self.table.columns.get("split", ())]
+        if "train" in written and set(written) <= SPLIT_OF.keys():
+            del self.table.columns["split"]
+            return [SPLIT_OF[name] for name in written]
+        return self.laid.splits
 
     def load(self) -> Images:
-        """Read all images, several at a time."""
-        pixels = torch.empty(len(self.files), *self.image_shape, dtype=torch.uint8)
-        deep: list[int] = []
-        faults: dict[Path, UnreadableError] = {}
-
-        def read(file: Path) -> Picture | UnreadableError:
-            try:
-                return read_image(self.folder / file, self.image_size, self.channels)
-            except UnreadableError as fault:
-                return fault
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(read, self.files)
-            for i, picture in enumerate(tqdm(found, total=len(self.files), desc="reading images", disable=None)):
-                if isinstance(picture, UnreadableError):
-                    faults[self.files[i]] = picture
-                    continue
-                pixels[i] = picture.pixels
-                if picture.brightest is not None:
-                    deep.append(picture.brightest)
-        refuse(self.folder, faults)
+        """Read all images, several at a time, unless they have just been read."""
+        paths = [self.folder / file for file in self.files]
+        # As long as no file is touched, a process that works on several models reads them once.
+        stamps = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        pixels, deep = _read(self.folder, tuple(self.files), tuple(stamps), self.image_size, self.channels)
         if deep:
             print(
                 f"data.folder={self.folder}: {len(deep)} images have 16 bits a pixel and are scaled to 8, {WHITE:,} to "
                 f"255; the brightest of their pixels is {max(deep):,}"
             )
-        return Images(pixels, self.values, self.captions)
+        return Images(pixels, self.values, self.table.captions)
+
+    def load_splits(self) -> Mapping[str, Images]:
+        """``train``, ``val`` and ``test`` images, each in an order that their pixels and the seed decide."""
+        images, key = self.load(), str(self.seed).encode()
+        self.prints = [
+            blake2b(picture.tobytes(), digest_size=PRINT, key=key).hexdigest() for picture in images.pixels.numpy()
+        ]
+        self.parts = self._parts()
+        order = sorted(range(len(self.prints)), key=self.prints.__getitem__)
+        return {
+            name: images.subset(torch.tensor([i for i in order if self.parts[i] == name], dtype=torch.long))
+            for name in SPLITS
+        }
+
+    def _parts(self) -> list[str]:
+        """The split of each image; empty where it is a copy of one that an earlier split holds."""
+        given = self.given or ["train"] * len(self.prints)
+        # What is given stays as it is, and what is not is taken from the images for training.
+        shares = [
+            s if name == "train" or name not in given else 0.0 for name, s in zip(SPLITS, self.split, strict=True)
+        ]
+        pairs = list(zip(given, self.prints, strict=True))
+        holder = {picture: part for name in reversed(SPLITS) for part, picture in pairs if part == name}
+        return [
+            "" if part != holder[picture] else _cut(picture, shares) if part == "train" else part
+            for part, picture in pairs
+        ]
+
+    @property
+    def inventory(self) -> pd.DataFrame:
+        """``file``, ``split``, ``pixels`` (a hash) and ``caption`` of each image, and the columns of factors."""
+        _ = self.splits
+        columns = {name: list(map(str, cells)) for name, cells in self.table.columns.items()}
+        own = {"file": list(map(str, self.files)), "split": self.parts, "pixels": self.prints}
+        return pd.DataFrame({**own, "caption": self.table.captions, **columns})
+
+    def told(self) -> str:
+        """See :meth:`ImageDataModule.told`; and what of the folder was not taken, and why."""
+        told = super().told() + (", split as it came" if self.given else "")
+        aside = [f"column {name!r} is no factor ({reason})" for name, reason in self.no_factors.items()]
+        if self.laid.strays and not self.found.tables:
+            aside.append(f"subfolders are no classes, as images lie beside them ({listed(self.laid.strays)})")
+        if copies := [file for file, part in zip(self.files, self.parts, strict=True) if not part]:
+            aside.append(f"left out as copies of images in an earlier split: {listed(copies)}")
+        if unnamed := sorted(set(self.found.images) - set(self.files)):
+            aside.append(f"left out as no table names them: {listed(unnamed)}")
+        aside += [f"passed over, {reason}: {listed(paths)}" for reason, paths in self.found.passed_over.items()]
+        return "; ".join([told, *aside])
+
+
+@lru_cache(maxsize=1)
+def _read(
+    folder: Path, files: tuple[Path, ...], _stamps: tuple[tuple[int, int], ...], image_size: int, channels: int
+) -> tuple[Tensor, list[int]]:
+    """Pixels (N, C, H, W) of all images, and the largest value of each that has 16 bits a pixel.
+
+    Raises:
+        InputError: Some cannot be used.
+    """
+    pixels = torch.empty(len(files), channels, image_size, image_size, dtype=torch.uint8)
+    deep: list[int] = []
+    faults: dict[Path, UnreadableError] = {}
+
+    def read(file: Path) -> Picture | UnreadableError:
+        try:
+            return read_image(folder / file, image_size, channels)
+        except UnreadableError as fault:
+            return fault
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(read, files)
+        for i, picture in enumerate(tqdm(found, total=len(files), desc="reading images", disable=None)):
+            if isinstance(picture, UnreadableError):
+                faults[files[i]] = picture
+                continue
+            pixels[i] = picture.pixels
+            if picture.brightest is not None:
+                deep.append(picture.brightest)
+    refuse(folder, faults)
+    return pixels, deep
+
+
+def _cut(picture: str, shares: Sequence[float]) -> str:
+    """The split that a picture falls into by its hash."""
+    place = int(picture, 16) / 16 ** len(picture) * sum(shares)
+    return SPLITS[min(bisect(list(accumulate(shares)), place), len(SPLITS) - 1)]

@@ -1,28 +1,30 @@
-"""What is said of the images of a folder: captions and factors, from a table or from the names of subfolders."""
+"""Tables of captions and factors that lie beside images: as they are written, every row with its place in the file."""
 
+import csv
+import io
+import json
 import os
-from collections.abc import Sequence
-from itertools import chain
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from datamodules import base
-from datamodules.base import Factor, FactorKind, Role
 from datamodules.decode import FORMATS
 from datamodules.errors import InputError, listed
 from datamodules.files import readable
 
 REMEDIES = {
-    "metadata.csv": "save it as comma-separated UTF-8",
-    "metadata.jsonl": "write one JSON object a line, in UTF-8",
-    "metadata.parquet": "write it anew",
+    ".csv": "save it as comma-separated UTF-8",
+    ".jsonl": "write one JSON object a line, in UTF-8",
+    ".parquet": "write it anew",
 }
-"""The files that can hold the table, and what to do where one cannot be read."""
+"""What to do where a table cannot be read."""
 
 COLUMNS = {"file": ("file", "file_name"), "caption": ("caption", "text")}
 """What the columns that are no factors may be called: as we do, or as in Hugging Face's image folders."""
@@ -30,162 +32,192 @@ COLUMNS = {"file": ("file", "file_name"), "caption": ("caption", "text")}
 RESERVED = base.RESERVED | {"image", "candidate", "umap_1", "umap_2"}
 """The last are columns of the embeddings, beside which the factors stand."""
 
+UNSAID = frozenset({"", "-", "?", "na", "n/a", "#n/a", "nan", "none", "null", "inf", "+inf", "-inf"})
+"""What stands among numbers where there is none, in lower case; among texts these are texts."""
 
-def find_metadata(folder: Path) -> Path | None:
-    """The file that holds the table; ``None`` if there is none.
+WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+FRACTION = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+"""Numbers as they are written in a CSV."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is said of some images.
+
+    Attributes:
+        source: Where it is from, for messages.
+        files: The images, as paths relative to the folder of the data set.
+        captions: Of each; empty texts where there are none.
+        columns: All others: their cells as they are written, ``None`` where nothing is.
+        places: Where each row stands, as in "line 3"; empty where subfolders said it.
+    """
+
+    source: Path
+    files: list[Path]
+    captions: list[str]
+    columns: dict[str, list[Any]]
+    places: list[str]
+
+
+def read_tables(folder: Path, paths: Sequence[Path], images: Sequence[Path]) -> Table:
+    """All tables of a folder as one; each names images relative to where it lies.
+
+    Args:
+        folder: The folder of the data set.
+        paths: The tables, relative to it.
+        images: Those that were found there, likewise.
 
     Raises:
-        InputError: There are several.
+        InputError: One is unreadable, has no column of files or no row, names a file twice, one that isn't there, or
+            one outside its folder; two lie in the same folder, or have other columns than each other.
     """
-    found = [folder / name for name in REMEDIES if (folder / name).is_file()]
-    if len(found) > 1:
-        raise InputError(f"data.folder={folder} holds {listed([file.name for file in found])}: keep one of them")
-    return found[0] if found else None
+    beside = Counter(path.parent for path in paths)
+    if twice := [path for path in paths if beside[path.parent] > 1]:
+        raise InputError(f"data.folder={folder} holds {listed(twice)}: keep one of them")
+    tables = [_read(folder, path, images) for path in paths]
+    first = tables[0]
+    for table in tables[1:]:
+        if table.columns.keys() != first.columns.keys():
+            told = [f"{', '.join(t.columns) or 'no factors'} in {t.source}" for t in (first, table)]
+            raise InputError(
+                f"data.folder={folder} holds tables with other columns: {'; '.join(told)}: make them alike"
+            )
+    joined = Table(
+        first.source if len(tables) == 1 else folder,
+        [file for table in tables for file in table.files],
+        [caption for table in tables for caption in table.captions],
+        {name: [cell for table in tables for cell in table.columns[name]] for name in first.columns},
+        [f"{place} of {table.source.relative_to(folder)}" for table in tables for place in table.places],
+    )
+    if twice := [file for file, count in Counter(joined.files).items() if count > 1]:
+        raise InputError(
+            f"data.folder: {joined.source} names files twice: {listed(twice)}: keep one of the rows of each"
+        )
+    return joined
 
 
-def read_metadata(path: Path) -> pd.DataFrame:
-    """A table, its index the files (paths relative to its folder), its columns ``caption`` and the factors.
-
-    Raises:
-        InputError: It is unreadable, has no column of files or no row, or names a file twice, one that isn't there, or
-            one outside the folder.
-    """
-    with readable(path, REMEDIES[path.name]):
-        table = _read(path)
-    columns = ", ".join(map(str, table.columns)) or "none"
-    files = _take(path, table, "file")
+def _read(folder: Path, relative: Path, images: Sequence[Path]) -> Table:
+    path = folder / relative
+    with readable(path, REMEDIES[path.suffix.lower()]):
+        rows = list(_rows(path))
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    if not rows:
+        raise InputError(f"data.folder: {path} has no rows: add one for each image, or remove the file")
+    columns = {name: [row.get(name) for _, row in rows] for name in names}
+    files = _take(path, columns, "file")
     if files is None:
         raise InputError(
-            f"data.folder: {path} has no column 'file' or 'file_name' but {columns}: add one with the paths of images"
+            f"data.folder: {path} has no column 'file' or 'file_name' but {', '.join(names)}: add one with the paths "
+            "of images"
         )
-    captions = _take(path, table, "caption")
-    for name in RESERVED & set(table.columns):
+    captions = _take(path, columns, "caption")
+    for name in RESERVED & columns.keys():
         raise InputError(f"data.folder: {path} has a column {name!r}, a name that the results use: rename it")
-    if not files:
-        raise InputError(f"data.folder: {path} has no rows: add one for each image, or remove the file")
-    table.index = pd.Index(_within(path, files))
-    if captions is not None:
-        table["caption"] = captions
-    return table
+    if path.suffix.lower() == ".csv":
+        columns = {name: _typed(cells) for name, cells in columns.items()}
+    places = [place for place, _ in rows]
+    beneath = {file.relative_to(relative.parent) for file in images if file.is_relative_to(relative.parent)}
+    found = _within(path, files, places, beneath)
+    return Table(path, [relative.parent / file for file in found], captions or [""] * len(rows), columns, places)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    match path.suffix:
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    match path.suffix.lower():
         case ".csv":
-            return _read_csv(path)
+            yield from _csv_rows(path)
         case ".jsonl":
-            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+            yield from _json_rows(path)
         case _:
-            return pd.read_parquet(path)
+            table = pd.read_parquet(path)
+            # In NumPy's own types a missing whole number makes fractions of all others.
+            columns = {str(name): column.astype(object).where(column.notna(), None) for name, column in table.items()}
+            for number, cells in enumerate(zip(*columns.values(), strict=True), start=1):
+                yield f"row {number}", dict(zip(columns, cells, strict=True))
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline().partition(",")[0]
+def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    text = path.read_text(encoding="utf-8-sig")
     for name, mark in (("semicolon", ";"), ("tab", "\t")):
-        if mark in first:
+        if mark in text.partition("\n")[0].partition(",")[0]:
             raise InputError(
                 f"data.folder: {path} looks {name}-separated: save it with commas between the columns, and with points "
                 "in numbers"
             )
-    table = pd.read_csv(path, dtype=dict.fromkeys(chain(*COLUMNS.values()), str), skipinitialspace=True)
-    # Where every row has more fields than the header, pandas takes the first for names of rows.
-    if not isinstance(table.index, pd.RangeIndex):
-        raise InputError(
-            f"data.folder: {path} has more fields in its rows than names of columns: put texts with commas in quotes"
-        )
-    return table
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    names = [name.strip() for name in next(reader)]
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise InputError(f"data.folder: {path} has several columns {twice[0]!r}: keep one of them, or rename them")
+    line = reader.line_num + 1
+    for cells in reader:
+        place, line = f"line {line}", reader.line_num + 1
+        if len(cells) > len(names):
+            raise InputError(
+                f"data.folder: {path} has {len(cells)} fields in {place} and {len(names)} names of columns: put texts "
+                "with commas in quotes"
+            )
+        if any(map(str.strip, cells)):
+            yield place, {name: cell if cell.strip() else None for name, cell in zip(names, cells)}  # noqa: B905
 
 
-def _take(path: Path, table: pd.DataFrame, what: str) -> list[str] | None:
+def _typed(cells: Sequence[str | None]) -> list[Any]:
+    """The cells of a column as numbers, where it is one of numbers: else as the texts that they are."""
+    said = [cell for cell in cells if cell is not None and cell.strip().lower() not in UNSAID]
+    if not all(map(FRACTION.fullmatch, said)):
+        return list(cells)
+    read = {cell: int(cell) if WHOLE.fullmatch(cell) else float(cell) for cell in said}
+    return [cell if cell is None else read.get(cell, cell) for cell in cells]
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise InputError(f"data.folder: {path} has no JSON object in line {number}: {REMEDIES['.jsonl']}")
+        yield f"line {number}", row
+
+
+def _take(path: Path, columns: dict[str, list[Any]], what: str) -> list[str] | None:
     """Remove a column of texts and return it, empty where nothing is said; ``None`` if there is none."""
-    there = [name for name in COLUMNS[what] if name in table]
+    there = [name for name in COLUMNS[what] if name in columns]
     if len(there) > 1:
         raise InputError(f"data.folder: {path} has both columns {' and '.join(there)}: keep one of them")
     if not there:
         return None
-    column = table.pop(there[0])
-    if not all(map(pd.api.types.is_hashable, column)):
+    cells = columns.pop(there[0])
+    if any(is_list(cell) for cell in cells):
         raise InputError(f"data.folder: {path} has lists in {there[0]!r}: give one text for each image")
-    return ["" if missing else str(text) for text, missing in zip(column, column.isna(), strict=True)]
+    return ["" if cell is None else str(cell) for cell in cells]
 
 
-def _within(path: Path, names: Sequence[str]) -> list[str]:
-    """The images that the rows of ``path`` name, each in one spelling."""
-    folder = path.parent
-    files = [Path(os.path.normpath(name)) for name in names]
-    rows = [f"{name!r} of image {number}" for number, name in enumerate(names, start=1)]
+def is_list(cell: object) -> bool:
+    """Whether a cell holds several values."""
+    return hasattr(cell, "__len__") and not isinstance(cell, str | bytes)
+
+
+def _within(path: Path, names: Sequence[str], places: Sequence[str], images: set[Path]) -> list[Path]:
+    """The images that the rows of ``path`` name, each in the spelling of its file."""
+    # What looks alike may be spelled in several ways, and macOS spells names of files in another than most programs.
+    spelled = {_normal(image): image for image in images}
+    folder, files = path.parent, [Path(os.path.normpath(name)) for name in names]
+    rows = [f"{name!r} in {place}" for name, place in zip(names, places, strict=True)]
     if outside := [row for row, file in zip(rows, files, strict=True) if file.is_absolute() or ".." in file.parts]:
         raise InputError(
             f"data.folder: {path} names what is outside its folder: {listed(outside)}: give paths relative to {folder} "
             "of images that lie in it"
         )
+    files = [file if _is_image(folder / file) else spelled.get(_normal(file), file) for file in files]
     if wrong := [row for row, file in zip(rows, files, strict=True) if not _is_image(folder / file)]:
         raise InputError(f"data.folder: {path} names what is no image in {folder}: {listed(wrong)}: correct these rows")
-    found = pd.Series(map(str, files))
-    if len(twice := found[found.duplicated()].unique()):
-        raise InputError(f"data.folder: {path} names files twice: {listed(list(twice))}: keep one of the rows of each")
-    return found.to_list()
+    return files
+
+
+def _normal(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path))
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in FORMATS and path.is_file()
-
-
-def classes(files: Sequence[Path]) -> pd.DataFrame:
-    """The table where none is given: subfolders as classes where all images lie in at least two."""
-    names = [file.parts[0] for file in files]
-    table = pd.DataFrame(index=pd.Index([str(file) for file in files]))
-    if all(len(file.parts) > 1 for file in files) and len(set(names)) > 1:
-        table["class"] = names
-        table["caption"] = [f"a photo of {name}" for name in names]
-    return table
-
-
-def to_role(name: str, role: str, table: pd.DataFrame) -> Role:
-    """The role that ``data.roles`` gives to a column.
-
-    Raises:
-        InputError: There is no such column, or no such role.
-    """
-    if name not in table:
-        raise InputError(
-            f"data.roles={{{name}: {role}}}: no such column; there are {', '.join(map(str, table)) or 'none'}"
-        )
-    if role not in tuple(Role):
-        raise InputError(f"data.roles={{{name}: {role}}}: a role is {', '.join(Role)}")
-    return Role(role)
-
-
-def to_factor(where: Path, name: str, column: "pd.Series[Any]", role: Role) -> tuple[Factor, Tensor]:
-    """A column as a factor and its values (N,): numbers scaled to [0, 1], texts as numbers of classes.
-
-    Raises:
-        InputError: Names ``where`` the column is from: a value is missing or a list, all are the same, or there are too
-            many different texts.
-    """
-    if not all(map(pd.api.types.is_hashable, column)):
-        raise InputError(f"data.folder: {where} has lists in {name!r}, no numbers or texts: remove the column")
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    missing = ~np.isfinite(column.to_numpy(float)) if numeric else column.isna().to_numpy()
-    if missing.any():
-        file = column.index[int(missing.argmax())]
-        raise InputError(f"data.folder: {where} has no {name!r} for {file}: fill it in, or remove the column")
-    if column.nunique() == 1:
-        raise InputError(f"data.folder: {where} has one {name!r} for all images, so it is no factor: remove the column")
-    if numeric:
-        values = torch.from_numpy(column.to_numpy(np.float64))
-        low, high = values.min(), values.max()
-        return Factor(name, FactorKind.CONTINUOUS, 0, role), ((values - low) / (high - low)).float()
-    labels = sorted(map(str, column.unique()))
-    if 2 * len(labels) > len(column):
-        what, remedy = ("texts", "remove the column, or call it 'caption'")
-        if where.is_dir():
-            what, remedy = "subfolders", "put more images into each, or all into one folder"
-        raise InputError(
-            f"data.folder: {where} has {len(labels)} different {what} of {name!r} for {len(column)} images, too many "
-            f"for classes: {remedy}"
-        )
-    numbers = {label: number for number, label in enumerate(labels)}
-    values = torch.tensor([numbers[str(label)] for label in column]).float()
-    return Factor(name, FactorKind.CATEGORICAL, len(labels), role, tuple(labels)), values

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, check_values
 from datamodules.files import readable
+from datamodules.inventory import check_same
 from paradigms.base import Paradigm
 
 DECISIVE = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
@@ -23,8 +24,6 @@ STORES = ("cache_dir", "root")
 """Settings of data sets that say where copies are kept, which decides nothing."""
 FOLDER = "folder"
 """The setting of a data set that says where images are that are no copies: they decide, and not where they lie."""
-SHOWN = 12
-"""Characters of a digest in a message."""
 CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}
 
 
@@ -130,34 +129,19 @@ def decisive(config: DictConfig) -> dict[str, Any]:
     return found | {"data": {name: value for name, value in found["data"].items() if name not in (*STORES, FOLDER)}}
 
 
-def is_moved(before: DictConfig, config: DictConfig) -> bool:
-    """Whether ``config`` names another folder of images than :func:`kept_settings` of the same training."""
-    return bool(before) and before.data.get(FOLDER) != config.data.get(FOLDER)
-
-
-def check_images(before: DictConfig, config: DictConfig, data: ImageDataModule, run: Path) -> None:
+def check_images(before: DictConfig, data: ImageDataModule, run: Path) -> None:
     """Refuse a folder with other images than those that a training was begun with; the same may lie elsewhere.
 
     Args:
         before: What is kept of that training, see :func:`kept_settings`.
-        config: Of the training that is asked for.
-        data: Its data set.
+        data: The data set of the training that is asked for.
         run: The run directory.
 
     Raises:
-        InputError: Names both folders and the digests of their images.
+        InputError: Names what differs.
     """
-    if not before or FOLDER not in before.data:
-        return
-    begun = before.get("data_digest")
-    # Trainings that were begun long ago have noted no digest.
-    same = not is_moved(before, config) if begun is None else begun == data.digest
-    if not same:
-        raise InputError(
-            f"{run} was begun with the images of data.folder={before.data.folder} (digest "
-            f"{'not noted' if begun is None else begun[:SHOWN]}), not with those of {config.data.folder} (digest "
-            f"{data.digest[:SHOWN]}): name the folder that has them now, or choose another directory for the run"
-        )
+    if before and FOLDER in before.data:
+        check_same(data, before.get("data_digest"), run)
 
 
 def check_fits(config: DictConfig) -> None:

@@ -1,6 +1,5 @@
 """Train one paradigm: ``python -m paradigms.train paradigm=gan data=shapes``."""
 
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,8 @@ from safetensors.torch import save_file
 from datamodules import progress
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
-from datamodules.files import check_writable, readable, write_whole
+from datamodules.files import check_writable, digest_of, readable, write_whole
+from datamodules.inventory import write_inventory
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
 from paradigms.callbacks import Account, MovingAverage, Pictures, Progress
@@ -35,7 +35,6 @@ from paradigms.settings import (
     check_fits,
     check_images,
     fastest_precision,
-    is_moved,
     kept_settings,
     on_cpu,
     with_absolute_paths,
@@ -123,7 +122,9 @@ def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account:
 
 
 def prepare(config: DictConfig, run: Path) -> DictConfig:
-    """The configuration as it is kept in ``run``; nothing is written yet, and loaded where images were moved alone.
+    """The configuration as it is kept in ``run``; nothing is written yet.
+
+    Where ``run`` was begun with a folder of images they are read, and held against those that it was begun with.
 
     Args:
         config: Composed from ``configs/train.yaml``.
@@ -142,8 +143,7 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
     if config.precision == "auto":
         config.precision = fastest_precision(config.accelerator)
     before = kept_settings(config, run)
-    if is_moved(before, config):
-        check_images(before, config, data, run)
+    check_images(before, data, run)
     if config.threads is None:
         # Another number changes the last bits of what is computed: a training goes on with the one it was begun with.
         config.threads = before.get("threads")
@@ -191,7 +191,8 @@ def train(config: DictConfig, run: Path) -> None:
     data: ImageDataModule = instantiate(config.data)
     # Now, so that images that cannot be read leave nothing behind.
     data.setup("fit")
-    check_images(kept_settings(config, run), config, data, run)
+    if progress.listener is None:
+        print(f"data: {data.told()}")
     OmegaConf.update(config, "data_digest", data.digest, force_add=True)
     if config.threads is None and on_cpu(config.accelerator):
         config.threads = fastest_threads(config, data)
@@ -200,6 +201,7 @@ def train(config: DictConfig, run: Path) -> None:
     seed_everything(config.seed, verbose=False)
     paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
     run.mkdir(parents=True, exist_ok=True)
+    write_inventory(data, run)
     write_whole(kept, OmegaConf.to_yaml(config, resolve=True))
 
     print(f"{run}: training {config.paradigm_name} on {config.budget.images} images of {config.data_name}")
@@ -214,7 +216,7 @@ def train(config: DictConfig, run: Path) -> None:
             {name: value.contiguous() for name, value in paradigm.model.state_dict().items()},
             run / "weights.safetensors",
         )
-        hashes = {"weights.safetensors": hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()}
+        hashes = {"weights.safetensors": digest_of(run / "weights.safetensors")}
         manifest = {
             "cell": run.name,
             "paradigm": config.paradigm_name,

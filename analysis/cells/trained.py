@@ -21,7 +21,8 @@ from analysis.features.instances import instances
 from analysis.features.space import Space
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
-from datamodules.files import readable
+from datamodules.files import digest_of, readable
+from datamodules.inventory import check_same
 from datamodules.memory import keep_freed_memory
 from paradigms.contract import Bounded
 
@@ -75,6 +76,7 @@ def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
     if not is_trained(run):
         raise InputError(f"run={run} holds no trained model (no manifest.json): run python -m paradigms.train first")
     trained = read_config(run)
+    check_sources(run)
     if "pipeline" in trained:
         return trained, instantiate(trained.pipeline, _convert_="all"), None
     torch.manual_seed(trained.seed)
@@ -86,6 +88,25 @@ def load(run: Path, device: str = "cpu") -> tuple[DictConfig, Any, Any]:
             f"file={run / 'weights.safetensors'} does not fit config.yaml: train again: {error}"
         ) from error
     return trained, model.to(device), twin.to(device)
+
+
+def check_sources(run: Path) -> None:
+    """Refuse a model whose files are not those that its manifest tells of.
+
+    Raises:
+        InputError: Names the first that has changed.
+    """
+    manifest = read_manifest(run)
+    hashes = manifest.get("hashes", {})
+    sources = {name: str(run / name) for name in hashes if name.endswith(".safetensors")} | manifest.get("sources", {})
+    for name, path in sources.items():
+        with readable(Path(path), "put it back, or train again"):
+            found = digest_of(Path(path))
+        if found != hashes[name]:
+            raise InputError(
+                f"file={path} has changed since {run / 'manifest.json'} was written (SHA-256 {found[:12]}, then "
+                f"{hashes[name][:12]}): put back what it held, or run the study or the training again"
+            )
 
 
 def feature_spaces(phi: DictConfig, data: ImageDataModule | None, cache: Path) -> dict[str, Phi]:
@@ -204,12 +225,9 @@ def data_of(config: DictConfig, run: Path) -> RealData:
         raise InputError(f"data.folder={there}: {run} was made without a folder of images: leave it out")
     if there is not None:
         settings = OmegaConf.merge(settings, {"folder": str(Path(there).expanduser().absolute())})
-    real, trained_on = real_data(config, settings), read_manifest(run).get("hashes", {}).get("data")
-    if real.data and in_folder and trained_on not in (None, real.data.digest):
-        raise InputError(
-            f"data.folder={settings.folder} holds other images (digest {real.data.digest[:12]}) than {run} was trained "
-            f"on (digest {trained_on[:12]}): give the folder that holds those with data.folder=<directory>"
-        )
+    real, manifest = real_data(config, settings), read_manifest(run)
+    if real.data and in_folder and "pipeline" not in read_config(run):
+        check_same(real.data, manifest.get("hashes", {}).get("data"), run)
     return real
 
 

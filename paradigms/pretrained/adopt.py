@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from datamodules.errors import InputError
-from datamodules.files import check_writable, readable, write_whole
+from datamodules.files import check_writable, digest_of, readable, write_whole
 from paradigms.pretrained.prompts import Prompts
 from paradigms.settings import absolute
 from paradigms.train import git_commit
@@ -35,6 +35,8 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
     for name in ("model", "prior"):
         if (path := config.get(name)) and Path(path).exists():
             settings["pipeline"][name] = absolute(path)
+    if path := OmegaConf.select(config, "prompts"):
+        settings["pipeline"]["prompts"]["path"] = absolute(path)
     # Without a folder there are no real images, and nothing but injection.
     if config.data.folder is None:
         settings["data"] = None
@@ -63,6 +65,15 @@ def adopt(config: DictConfig, run: Path) -> None:
         InputError: See :func:`prepare`.
     """
     kept = prepare(config, run)
+    sources = sources_of(kept)
+    hashes = {name: digest_of(path) for name, path in sources.items()}
+    noted = run / "manifest.json"
+    if noted.exists():
+        with readable(noted, "remove it and run the same command again"):
+            before = json.loads(noted.read_text()).get("hashes", {})
+        for name in hashes.keys() & before.keys():
+            if hashes[name] != before[name]:
+                print(f"{run}: {name}={sources[name]} has changed: what was made with it is made again")
     run.mkdir(parents=True, exist_ok=True)
     write_whole(run / "config.yaml", OmegaConf.to_yaml(kept))
     manifest = {
@@ -74,8 +85,20 @@ def adopt(config: DictConfig, run: Path) -> None:
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")}
         | {"python": platform.python_version()},
         "git_commit": git_commit(),
+        "hashes": hashes,
+        "sources": {name: str(path) for name, path in sources.items()},
     }
-    write_whole(run / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    write_whole(noted, json.dumps(manifest, indent=2) + "\n")
+
+
+def sources_of(kept: DictConfig) -> dict[str, Path]:
+    """The files and directories on this machine that decide what a pipeline makes, by the setting that names them."""
+    named = {
+        "model": OmegaConf.select(kept, "pipeline.model"),
+        "prior": OmegaConf.select(kept, "pipeline.prior"),
+        "prompts": OmegaConf.select(kept, "pipeline.prompts.path"),
+    }
+    return {name: Path(path) for name, path in named.items() if path and Path(path).exists()}
 
 
 def prompts(path: str | None) -> Prompts:

@@ -41,12 +41,12 @@ def test_images_that_were_moved(run, tmp_path, name):
 def test_other_images_are_refused(run, tmp_path):
     (tmp_path / "images").rename(tmp_path / "others")
     Image.new("RGB", (16, 16), "blue").save(tmp_path / "others" / "0.png")
-    told = r"data\.folder=\S+others holds other images \(digest \w{12}\) than \S+run was trained on \(digest \w{12}\)"
+    told = r"data\.folder=\S+others does not hold what \S+run was trained on: 1 with other pixels \(0\.png\)"
     with pytest.raises(InputError, match=told):
         Trained(asked(run, f"data.folder={tmp_path / 'others'}"), run)
     # Nor are they taken in the place where the others were.
     (tmp_path / "others").rename(tmp_path / "images")
-    with pytest.raises(InputError, match=r"data\.folder=\S+images holds other images"):
+    with pytest.raises(InputError, match=r"data\.folder=\S+images does not hold what"):
         Trained(asked(run), run)
 
 

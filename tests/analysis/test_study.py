@@ -73,6 +73,13 @@ def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     assert len(verdicts) == len(verdicts.candidate.unique()) * 4
 
 
+def test_a_study_says_before_training_what_it_understood_of_the_data(study):
+    lines = study[1].stdout.splitlines()
+    [at] = [i for i, line in enumerate(lines) if line.startswith("data: ")]
+    assert "factors: shape (categorical, content, " in lines[at]
+    assert not any("training" in line for line in lines[:at])
+
+
 def test_output_that_is_no_terminal_has_plain_lines(side_by_side):
     _folder, found = side_by_side
     lines = found.stdout.splitlines()
@@ -247,7 +254,7 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     (copy / "weights.safetensors").write_bytes(b"no weights")
     broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.steps=40")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
-    assert "weights.safetensors does not fit config.yaml" in broken.stderr.splitlines()[-1]
+    assert "weights.safetensors has changed since" in broken.stderr.splitlines()[-1]
 
 
 def test_the_runs_are_kept_offline_and_complete(study):

@@ -165,7 +165,9 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 def test_too_few_images_for_three_splits(count: int, grey: list[int] | None, told: str) -> None:
     data = Numbered(count, grey)
     for _ in range(2):
-        with pytest.raises(InputError, match=r"data\.split=\[0\.8, 0\.1, 0\.1\] of " + told + ": give more images"):
+        with pytest.raises(
+            InputError, match=r"data\.split=\[0\.8, 0\.1, 0\.1\] of " + told + ": give more different images"
+        ):
             _ = data.splits
 
 

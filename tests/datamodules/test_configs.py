@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from datamodules.base import FactorKind, ImageDataModule, encode
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "data").glob("*.yaml"))
-SMALL = {"shapes": {"num_images": 100}}
+SMALL = {"shapes": {"num_images": 100}, "image_folder": {"split": [0.5, 0.25, 0.25]}}
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

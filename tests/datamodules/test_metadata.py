@@ -38,15 +38,13 @@ def test_metadata_gives_captions_and_factors(pictures: Path, budget: dict[str, i
             assert pet == number % 3
 
 
-def test_metadata_from_a_spreadsheet_with_fewer_rows_than_images(
-    pictures: Path, budget: dict[str, int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_metadata_from_a_spreadsheet_with_fewer_rows_than_images(pictures: Path, budget: dict[str, int]) -> None:
     write_metadata(pictures, FILE, "size: i", rows=20)
     path = pictures / "metadata.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     data = make(pictures, budget)
     assert len(data.load().pixels) == 20
-    assert "4 images that metadata.csv does not name are left out" in capsys.readouterr().out
+    assert "left out as no table names them: 20.png, 21.png, 22.png, 23.png" in data.told()
 
 
 @pytest.mark.parametrize(
@@ -55,23 +53,32 @@ def test_metadata_from_a_spreadsheet_with_fewer_rows_than_images(
         (["path: f'{i}.png'"], r"no column 'file' or 'file_name' but path: add one"),
         (
             ["file: f'{i}.jpg'"],
-            r"what is no image in \S+: '0.jpg' of image 1, '1.jpg' of image 2, .* and 14 more: correct",
+            r"what is no image in \S+: '0.jpg' in line 2, '1.jpg' in line 3, .* and 14 more: correct",
         ),
-        (["file: ''", "size: i"], r"names what is no image in \S+: '' of image 1"),
+        (["file: ''", "size: i"], r"names what is no image in \S+: '' in line 2"),
         (["file: f'{i // 2}.png'"], r"names files twice: 0.png, .*9.png and 2 more: keep one"),
         (["file: ('./' if i % 2 else '') + f'{i // 2}.png'"], r"names files twice: 0.png, .*: keep one"),
         (["file: ('', 'a/../')[i % 2] + f'{i // 2}.png'"], r"names files twice: 0.png, .*: keep one"),
         (
             ["file: f'{i}.png' if i else '../x.png'"],
-            r"what is outside its folder: '../x.png' of image 1: give paths rel",
+            r"what is outside its folder: '../x.png' in line 2: give paths rel",
         ),
-        (["file: f'{i}.png' if i else 'a/../../x.png'"], r"what is outside its folder: 'a/../../x.png' of image 1"),
-        (["file: f'/pictures/{i}.png'"], r"what is outside its folder: '/pictures/0.png' of image 1, "),
+        (["file: f'{i}.png' if i else 'a/../../x.png'"], r"what is outside its folder: 'a/../../x.png' in line 2"),
+        (["file: f'/pictures/{i}.png'"], r"what is outside its folder: '/pictures/0.png' in line 2, "),
         ([FILE, "file_name: f'{i}.png'"], r"has both columns file and file_name: keep one"),
         ([FILE, "text: 'x'", "caption: 'x'"], r"has both columns caption and text: keep one"),
-        ([FILE, "size: i if i != 3 else 'nan'"], r"has no 'size' for 3.png: fill it in"),
-        ([FILE, "size: i if i != 3 else 'inf'"], r"has no 'size' for 3.png: fill it in"),
-        ([FILE, "pet: ['cat', 'dog'][i % 2] if i != 3 else ''"], r"has no 'pet' for 3.png: fill it in"),
+        (
+            [FILE, "size: i if i != 3 else 'nan'"],
+            r"has no 'size' for 3.png \(line 5 of metadata.csv, which says 'nan'\): fill",
+        ),
+        (
+            [FILE, "size: i if i != 3 else 'inf'"],
+            r"has no 'size' for 3.png \(line 5 of metadata.csv, which says 'inf'\): fill",
+        ),
+        (
+            [FILE, "pet: ['cat', 'dog'][i % 2] if i != 3 else ''"],
+            r"has no 'pet' for 3.png \(line 5 of metadata.csv\): fill it in",
+        ),
         ([FILE, "pet: 'cat'"], r"has one 'pet' for all images, so it is no factor: remove"),
         ([FILE, "size: 3"], r"has one 'size' for all images, so it is no factor: remove"),
         ([FILE, "title: f'number {i}'"], r"24 different texts of 'title' for 24 images.*remove the column"),
@@ -88,9 +95,9 @@ def test_metadata_with_a_fault(pictures: Path, budget: dict[str, int], columns: 
     [
         (b"", "cannot be read: save it as comma-separated UTF-8"),
         (b"file,size\n", "has no rows: add one"),
-        (b"file\n0.png\n1.png,2,3\n", "cannot be read"),
+        (b"file\n0.png\n1.png,2,3\n", "has 3 fields in line 3 and 1 names of columns: put texts"),
         (b"file,caption\n0.png,caf\xe9\n", "cannot be read.*UTF-8"),
-        (b"file,caption\n0.png,red, round\n", "more fields in its rows than names of columns: put texts"),
+        (b"file,caption\n0.png,red, round\n", "has 3 fields in line 2 and 2 names of columns: put texts"),
         (b"file;caption\n0.png;a\n", "looks semicolon-separated: save it with commas between"),
         (b'\xef\xbb\xbf"file";"size"\r\n"0.png";"1,5"\r\n', "looks semicolon-separated: save it with commas between"),
         (b"file\tcaption\n0.png\ta, b\n", "looks tab-separated: save it with commas between"),
@@ -123,7 +130,7 @@ def test_the_table_of_an_image_folder_of_hugging_face(pictures: Path, budget: di
             table.to_parquet(path)
     data = make(pictures, budget)
     assert data.files == [Path(f"{i}.png") for i in range(24)]
-    assert data.captions == [texts[i % 4] for i in range(24)]
+    assert data.table.captions == [texts[i % 4] for i in range(24)]
     assert [(factor.name, factor.kind) for factor in data.factors] == [("size", "continuous"), ("pet", "categorical")]
     assert data.values[:, 0].tolist() == pytest.approx([i / 23 for i in range(24)])
     assert data.values[:, 1].tolist() == [i % 2 for i in range(24)]
@@ -143,9 +150,9 @@ def test_json_lines_with_a_fault(pictures: Path, budget: dict[str, int]) -> None
     path.write_text('{"file_name": "0.png", "text": ["a", "b"]}\n{"file_name": "1.png", "text": ["c"]}\n')
     refused(r"metadata.jsonl has lists in 'text': give one text for each image", pictures, budget)
     path.write_text('{"file_name": "0.png"}\n{"file_name": 3}\n')
-    refused(r"metadata.jsonl names what is no image in \S+: '3' of image 2: correct", pictures, budget)
+    refused(r"metadata.jsonl names what is no image in \S+: '3' in line 2: correct", pictures, budget)
     path.write_text('{"file_name": "0.png", "size": 1}\n{"file_name": "1.png"}\n')
-    refused(r"metadata.jsonl has no 'size' for 1.png: fill it in", pictures, budget)
+    refused(r"metadata.jsonl has no 'size' for 1.png \(line 2 of metadata.jsonl\): fill it in", pictures, budget)
     path.write_text('{"file_name": "0.png",\n')
     with pytest.raises(InputError, match=r"file=\S+metadata.jsonl cannot be read: write one JSON object a line"):
         make(pictures, budget)

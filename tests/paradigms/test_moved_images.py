@@ -71,7 +71,8 @@ def test_a_training_goes_on_with_images_that_were_moved(tmp_path, monkeypatch, i
 def test_a_training_does_not_go_on_with_images_that_were_changed(tmp_path, monkeypatch, images):
     run = killed(tmp_path, monkeypatch, images)
     Image.new("RGB", (16, 16), "blue").save(images / "0.png")
-    with pytest.raises(InputError, match=r"with the images of data\.folder=\S+images .*, not with those of \S+images"):
+    told = r"data\.folder=\S+images does not hold what \S+run was trained on: 1 with other pixels \(0\.png\)"
+    with pytest.raises(InputError, match=told):
         train(asked(tmp_path, images, "budget.batch_size=8"), run)
 
 
@@ -83,22 +84,41 @@ def test_a_finished_run_takes_the_same_images_by_another_path_and_no_others(tmp_
     assert "already trained" in capsys.readouterr().out
     images.rename(tmp_path / "others")
     Image.new("RGB", (16, 16), "blue").save(tmp_path / "others" / "0.png")
-    told = r"the images of data\.folder=\S+images \(digest \w{12}\), not with those of \S+others \(digest \w{12}\)"
+    told = r"data\.folder=\S+others does not hold what \S+run was trained on: 1 with other pixels \(0\.png\): give"
     with pytest.raises(InputError, match=told):
         prepare(asked(tmp_path, "others"), tmp_path / "run")
 
 
-def test_without_a_digest_it_is_the_path_that_counts(tmp_path, images):
+def test_an_image_that_is_added_is_named_before_a_finished_training_is_taken_for_one_on_it(tmp_path, images):
+    train(asked(tmp_path, images), tmp_path / "run")
+    Image.new("RGB", (16, 16), "blue").save(images / "new.png")
+    (images / "3.png").unlink()
+    told = r"trained on: 1 images that are new \(new\.png\); 1 gone \(3\.png\): give the folder"
+    with pytest.raises(InputError, match=told):
+        train(asked(tmp_path, images), tmp_path / "run")
+
+
+def test_a_label_or_a_caption_that_is_corrected_is_named(tmp_path, images):
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'},{i}" for i in range(20)]
+    table = images / "metadata.csv"
+    table.write_text("\n".join(["file,pet,caption", *rows]))
+    train(asked(tmp_path, images), tmp_path / "run")
+    table.write_text("\n".join(["file,pet,caption", "0.png,cat,zero", *rows[1:]]))
+    told = r"trained on: 1 with another caption \(0\.png\); 1 with another pet \(0\.png\): give"
+    with pytest.raises(InputError, match=told):
+        train(asked(tmp_path, images), tmp_path / "run")
+    table.write_text("\n".join(["file,pet,caption,size", *(f"{row},{i / 2}" for i, row in enumerate(rows))]))
+    with pytest.raises(InputError, match=r"begun with paradigm\.condition_width|columns 'size' that are new"):
+        train(asked(tmp_path, images), tmp_path / "run")
+
+
+def test_a_training_that_noted_no_digest_is_not_taken_for_one_on_these_images(tmp_path, images):
     train(asked(tmp_path, images), tmp_path / "run")
     kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
     del kept.data_digest
-    # Relative, as in older runs.
-    kept.data.folder = "images"
     OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
-    prepare(asked(tmp_path, images), tmp_path / "run")
-    (tmp_path / "link").symlink_to(images)
-    with pytest.raises(InputError, match=r"data\.folder=\S+images \(digest not noted\), not with those of \S+link"):
-        prepare(asked(tmp_path, "link"), tmp_path / "run")
+    with pytest.raises(InputError, match="has noted no digest of the images that it was trained on"):
+        prepare(asked(tmp_path, images), tmp_path / "run")
 
 
 def test_a_pretrained_pipeline_is_the_same_wherever_real_images_lie(tmp_path, images):
