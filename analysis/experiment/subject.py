@@ -2,6 +2,8 @@
 
 import zlib
 from functools import cached_property
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.experiment.generation import generate_all, steps_of
+from analysis.experiment.images import checked_images
 from analysis.experiment.pairs import draw_pairs
 from analysis.experiment.population import Population, code_name, of_codes
 from analysis.features.factors import Factors, array
@@ -22,6 +25,9 @@ Array = NDArray[np.float64]
 
 SMALLEST = 2 * (NEIGHBOURS + 2)
 """Least number of images: half of them must have more than the neighbours that are compared."""
+
+COMPARED = 4
+"""Images of the model that tell in which form real ones have to be."""
 
 REFERENCES = 512
 """Least number of images behind null and ceiling of realism, where there are as many."""
@@ -69,12 +75,9 @@ class Subject:
         seed: int,
         twin: GenerativeModel | None = None,
     ) -> None:
-        if images.ndim != 4 or len(images) < SMALLEST or not torch.isfinite(images).all():
-            raise ValueError(f"images must be finite and (N, C, H, W) with N >= {SMALLEST}, not {tuple(images.shape)}")
-        if not isinstance(n, int) or n < SMALLEST:
-            raise ValueError(
-                f"n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
-            )
+        n = _checked(n)
+        drawn = model.draw(COMPARED, torch.Generator().manual_seed(seed))
+        images = checked_images(images, generate_all(model, drawn, "images to compare with"), SMALLEST)
         if factors is not None and len(factors.values) != len(images):
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
         self.model, self.images, self.factors, self.n, self.seed, self.twin = model, images, factors, n, seed, twin
@@ -140,6 +143,12 @@ class Subject:
         walks = torch.stack([self.factors.walk(a, b, float(alpha)) for alpha in alphas], dim=1)
         images = to_float(self.factors.render(walks.flatten(0, 1)))
         return images.view(FACTOR_WALKS, STEPS + 1, *images.shape[1:])
+
+
+def _checked(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < SMALLEST:
+        raise ValueError(f"n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images")
+    return int(n)
 
 
 def value_gram(values: Tensor) -> Array:

@@ -50,10 +50,11 @@ class Factors:
         if np.ndim(factors) != 2:
             raise ValueError(f"factors must be a table (N, K), not {np.shape(factors)}")
         names = [str(name) for name in getattr(factors, "columns", range(np.shape(factors)[1]))]
-        values = torch.as_tensor(np.asarray(factors), dtype=torch.float32)
+        # Scaled in double precision: large numbers that differ little are the same in single.
+        values = torch.as_tensor(np.asarray(factors, dtype=np.float64))
         low, high = values.amin(0), values.amax(0)
         spec = tuple(Factor(name, FactorKind.CONTINUOUS, 0, Role.CONTENT) for name in names)
-        return cls((values - low) / (high - low).clamp_min(1e-12), spec)
+        return cls(((values - low) / torch.where(high > low, high - low, 1.0)).float(), spec)
 
     def walk(self, a: Tensor, b: Tensor, alpha: float) -> Tensor:
         """Factor values on the way between images: classes stay, circles are walked the short way."""

@@ -249,7 +249,7 @@ def test_walks_that_stand_still_are_no_crash(seed):
 
 
 def test_a_value_that_never_changes_is_no_crash():
-    rows = measure_model(Dead(), render(PLACES), phi, factors=PLACES, n=32, candidates=["stage.0"])
+    rows = measure_model(Dead(), TINTED, phi, factors=PLACES, n=32, candidates=["stage.0"])
     assert rows.query("property == 'organization' and headline").reason.tolist() == ["its value never changes"]
 
 
@@ -269,7 +269,7 @@ def test_whether_a_value_varies_does_not_depend_on_its_units():
 
 
 def test_the_twins_values_are_compared_step_by_step():
-    subject = Subject(Noisy(), render(PLACES), None, 24, 0)
+    subject = Subject(Noisy(), TINTED, None, 24, 0)
     values = torch.randn(24, 3, 5, 2, generator=torch.Generator().manual_seed(0))
     candidate = LatentCandidate("h", Kind.ACTIVATION, (3, 5, 2), Path.LERP)
     subject.steps = {"h": 3}

@@ -1,0 +1,64 @@
+"""Real images as they are handed over: refused where they are not what the model makes, with the conversion to make."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OVERSHOOT = 1e-3
+"""How far beyond [-1, 1] rounding may lead."""
+
+DARK = 0.05
+"""Where so many of the drawn pixels are negative and none of the real ones is, the real ones lie in [0, 1]."""
+
+
+def checked_images(images: Any, drawn: Tensor, at_least: int) -> Tensor:
+    """Real images (N, C, H, W) in [-1, 1], in single precision.
+
+    Args:
+        images: As they are handed over.
+        drawn: Images (M, C, H, W) of the model that is held against them.
+        at_least: Least N.
+
+    Raises:
+        ValueError: They are no such tensor, of another shape than the model's, too few, out of range, or not finite.
+    """
+    if not isinstance(images, Tensor):
+        how = "torch.stack(images)" if isinstance(images, list | tuple) else "torch.as_tensor(images)"
+        raise ValueError(f"images must be a tensor (N, C, H, W) in [-1, 1], not {type(images).__name__}: give {how}")
+    if not images.is_floating_point():
+        kind = str(images.dtype).removeprefix("torch.")
+        raise ValueError(f"images must be in [-1, 1], not {kind}: give images.float() / 127.5 - 1")
+    _check_shape(images, drawn)
+    if len(images) < at_least:
+        raise ValueError(f"images must be finite and (N, C, H, W) with N >= {at_least}, not {tuple(images.shape)}")
+    images = images.detach().float().cpu()
+    if not torch.isfinite(images).all():
+        raise ValueError("images must be finite: they hold NaN or infinite values")
+    low, high = float(images.min()), float(images.max())
+    if low < -1 - OVERSHOOT or high > 1 + OVERSHOOT:
+        how = "images / 127.5 - 1" if low >= 0 and high <= 255 else "them scaled so that black is -1 and white is 1"
+        raise ValueError(f"images must be in [-1, 1], not in [{low:g}, {high:g}]: give {how}")
+    if low >= 0 and float((drawn < 0).float().mean()) > DARK:
+        raise ValueError(
+            f"images must be in [-1, 1], as the model's are: these lie in [{low:g}, {high:g}]: give 2 * images - 1"
+        )
+    return torch.clamp(images, -1, 1)
+
+
+def _check_shape(images: Tensor, drawn: Tensor) -> None:
+    shape, wanted = tuple(images.shape), tuple(drawn.shape[1:])
+    told = f"images must be (N, {', '.join(map(str, wanted))}), as the model makes them, not {shape}"
+    if shape[1:] == wanted:
+        return
+    if len(shape) == 3 and wanted == (1, *shape[1:]):
+        raise ValueError(f"{told}: give images[:, None]")
+    if len(shape) != 4:
+        raise ValueError(f"{told}: images must be finite and (N, C, H, W)")
+    if (shape[3], *shape[1:3]) == wanted:
+        raise ValueError(f"{told}: give images.permute(0, 3, 1, 2)")
+    if shape[1] != wanted[0]:
+        how = "images.mean(1, keepdim=True)" if wanted[0] == 1 else f"images.expand(-1, {wanted[0]}, -1, -1)"
+        raise ValueError(f"{told}: give {how}" if 1 in (shape[1], wanted[0]) else told)
+    size = f"size={wanted[1:]}, mode='bilinear', antialias=True"
+    raise ValueError(f"{told}: give torch.nn.functional.interpolate(images, {size})")
