@@ -44,7 +44,7 @@ def test_a_pipeline_is_injected_and_has_a_page(pixart, tmp_path):
     [
         ((), "model is not set"),
         (("model=nowhere",), "model=nowhere cannot be loaded"),
-        (("model={pixart}", "prompts=none.csv"), "prompts=none.csv does not exist"),
+        (("model={pixart}", "prompts=none.csv"), "none.csv does not exist"),
         (("model={pixart}", "rows=2"), "rows=2: give at least 3"),
         (("model={pixart}", "measure.n=24"), "data.folder is not set"),
     ],
