@@ -113,7 +113,7 @@ def _read(folder: Path, relative: Path, images: Sequence[Path]) -> Table:
             "of images"
         )
     captions = _take(path, columns, "caption")
-    for name in RESERVED & columns.keys():
+    if name := next((name for name in columns if name in RESERVED), ""):
         raise InputError(f"data.folder: {path} has a column {name!r}, a name that the results use: rename it")
     if path.suffix.lower() == ".csv":
         columns = {name: _typed(cells) for name, cells in columns.items()}

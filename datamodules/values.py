@@ -24,6 +24,9 @@ NEEDED = frozenset({"run", "study", "dir", "data_dir"})
 SEEDS = frozenset({"seed", "data_seed"})
 """Settings that decide random numbers, by their last names."""
 
+PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
+"""What W&B takes as the name of a project."""
+
 ASSIGNED = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*)=(.*)", re.DOTALL)
 """``name=value``; neither an option, as ``--cfg=job``, nor a deletion, as ``~name``."""
 
@@ -97,6 +100,8 @@ def fault(config: DictConfig) -> str | None:
             return f"{field}={value}: give a whole number from 0 to {2**32 - 1}"
         if name in PATHS and not (isinstance(value, str) and value) and (value is not None or field in NEEDED):
             return f"{field}={value}: give a path"
+        if field == "wandb.project" and value is not None and not (isinstance(value, str) and PROJECT.fullmatch(value)):
+            return f"{field}={value}: give a name, no number, of 1 to 128 characters that are none of / \\ # ? % :"
     return None
 
 
