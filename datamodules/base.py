@@ -248,7 +248,7 @@ class ImageDataModule(LightningDataModule, ABC):
             for k, factor in enumerate(self.factors)
         ]
         captions = sum(bool(caption) for images in parts for caption in images.captions)
-        told = f"{len(values):,} images ({sizes}), {len(factors)} factors"
+        told = f"{len(values):,} images ({sizes}), {len(factors)} factor{'s' * (len(factors) != 1)}"
         told += (f": {', '.join(factors)}" if factors else "") + f"; {captions:,} captions"
         if (few := len(self.splits["test"].pixels)) < SMALLEST_TEST:
             told += f"; {few} test images can be trained beside, but not measured with: that takes {SMALLEST_TEST}"

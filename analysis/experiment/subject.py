@@ -17,13 +17,12 @@ from analysis.experiment.population import Population, code_name, of_codes
 from analysis.features.factors import Factors, array
 from analysis.metrics.comparisons import centred_gram
 from analysis.metrics.paths import STEPS
-from analysis.metrics.similarity import NEIGHBOURS
-from datamodules.base import to_float
+from datamodules.base import SMALLEST_TEST, to_float
 from paradigms.contract import GenerativeModel, Inputs, Invertible, LatentCandidate
 
 Array = NDArray[np.float64]
 
-SMALLEST = 2 * (NEIGHBOURS + 2)
+SMALLEST = SMALLEST_TEST
 """Least number of images: half of them must have more than the neighbours that are compared."""
 
 COMPARED = 4

@@ -11,7 +11,9 @@ from world import PLACES, phi, render
 
 from analysis import measure_model
 from analysis.experiment.images import checked_images
+from analysis.experiment.subject import SMALLEST
 from analysis.features.factors import Factors
+from analysis.metrics.similarity import NEIGHBOURS
 
 COLOUR = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 GREY = COLOUR[:, :1]
@@ -77,6 +79,10 @@ def test_values_that_are_no_numbers_and_too_few_are_named():
         checked_images(COLOUR.where(COLOUR < 0.99, torch.nan), COLOUR[:4], 24)
     with pytest.raises(ValueError, match=r"N >= 24, not \(23, 3, 8, 8\)"):
         checked_images(COLOUR[:23], COLOUR[:4], 24)
+
+
+def test_half_of_the_fewest_images_have_more_than_the_neighbours_that_are_compared():
+    assert SMALLEST == 2 * (NEIGHBOURS + 2)
 
 
 def test_large_factors_that_differ_little_are_told_apart():

@@ -72,7 +72,7 @@ def test_folders_called_train_val_and_test_are_splits(pictures: Path, budget: di
     assert files_in(data, "val") == named(*range(12, 18))
     assert files_in(data, "test") == named(*range(18, 24))
     assert [factor.labels for factor in data.factors] == [("cat", "dog")]
-    assert "24 images (12 train, 6 val, 6 test), 1 factors: class (categorical, content, 2 values" in data.told()
+    assert "24 images (12 train, 6 val, 6 test), 1 factor: class (categorical, content, 2 values" in data.told()
     assert "split as it came" in data.told()
 
 
