@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_training import configured
 
+from analysis.cells.trained import check_sources, read_manifest
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
 from paradigms.pretrained import adopt
@@ -131,3 +132,22 @@ def test_a_pretrained_pipeline_is_the_same_wherever_real_images_lie(tmp_path, im
     config.data.image_size = 32
     with pytest.raises(InputError, match="begun with another model or other settings"):
         adopt.adopt(config, tmp_path / "run")
+
+
+def test_prompts_that_were_edited_in_place_are_said_and_make_other_rows(tmp_path, capsys):
+    (tmp_path / "prompts.csv").write_text("prompt\na cat\n")
+    given = {"pipeline": {"steps": 2, "prompts": {"path": None}}, "data": {"folder": None}, "seed": 0, "model": "m"}
+    config = OmegaConf.create(
+        given | {"paradigm_name": "sd14", "data_name": "none", "prompts": str(tmp_path / "prompts.csv")}
+    )
+    adopt.adopt(config, tmp_path / "run")
+    before = read_manifest(tmp_path / "run")["hashes"]
+    adopt.adopt(config, tmp_path / "run")
+    assert "has changed" not in capsys.readouterr().out
+    (tmp_path / "prompts.csv").write_text("prompt\na dog\n")
+    with pytest.raises(InputError, match=r"prompts\.csv has changed since"):
+        check_sources(tmp_path / "run")
+    adopt.adopt(config, tmp_path / "run")
+    assert "prompts.csv has changed: what was made with it is made again" in capsys.readouterr().out
+    assert read_manifest(tmp_path / "run")["hashes"] != before
+    check_sources(tmp_path / "run")
