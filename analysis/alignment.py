@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from analysis.metrics.calibration import Estimate, about, halves, max_statistic, permutation_p_value, permutations
 from analysis.metrics.checks import check_features
-from analysis.metrics.comparisons import rounded_distances, u_centred
+from analysis.metrics.comparisons import neighbour_shares, u_centred
 from analysis.metrics.similarity import NEIGHBOURS
 from datamodules.files import readable
 from paradigms.contract import Kind
@@ -75,10 +75,7 @@ def _kernel(gram: Array, _k: int) -> Array:
 
 def _neighbours(gram: Array, k: int) -> Array:
     """Its products are the share of neighbours in common; equally distant ones share the places that are left."""
-    distances = np.where(np.eye(len(gram)), np.inf, rounded_distances(gram))
-    last = np.partition(distances, k - 1, axis=1)[:, k - 1, None]
-    nearer, tied = distances < last, distances == last
-    near = nearer + tied * (k - nearer.sum(1, keepdims=True)) / tied.sum(1, keepdims=True)
+    near = neighbour_shares(gram, k)
     return np.asarray(near / np.linalg.norm(near))
 
 

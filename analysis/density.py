@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.experiment.evidence import Evidence
 from analysis.experiment.measures import Finding, measure
 from analysis.metrics.calibration import Estimate, about, bootstrap, greater, halves
-from analysis.metrics.neighbours import Array
+from analysis.metrics.checks import Array
 from analysis.metrics.samples import frechet_distance, kernel, kid, prdc, realism
 from analysis.results import CONSTRUCTED
 

@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from analysis.metrics.neighbours import Array, nearest
+from analysis.metrics.checks import Array
+from analysis.metrics.neighbours import nearest
 from analysis.metrics.samples import frechet_distance, kid, prdc
 
 K = 5

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from analysis.metrics.checks import check_features
+from analysis.metrics.checks import Array, Index, Numbers, check_features, rescaled
 from analysis.metrics.similarity import NEIGHBOURS, ROUNDING, centred, centred_ranks
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from analysis.metrics.ties import shares
 
 
 class Similarity(ABC):
@@ -98,16 +96,13 @@ class CKA(_Cosine):
 class MutualKNN(Similarity):
     """:func:`mutual_knn`, from Gram matrices (n, n).
 
-    On m images the neighbours are k(m − 1)/(n − 1), rounded, so that chance stays k/(n − 1). Equally distant images
-    come in an order of chance, another one in each space: one order for both would be a similarity.
+    On m images the neighbours are k(m − 1)/(n − 1), rounded, so that chance stays k/(n − 1).
     """
 
     def __init__(self, x: Array, y: Array, k: int = NEIGHBOURS) -> None:
-        rng, self.n, self.k = np.random.default_rng(0), len(x), k
-        self._x, self._y = (_by_distance(rounded_distances(gram), rng) for gram in (x, y))
-        self._near, self._place = np.zeros((self.n, self.n), dtype=bool), np.zeros((self.n, self.n), dtype=np.intp)
-        np.put_along_axis(self._near, self._x[:, :k], True, axis=1)
-        np.put_along_axis(self._place, self._y, np.arange(self.n - 1)[None], axis=1)
+        self.n, self.k = len(x), k
+        self._near_x, self._near_y = (neighbour_shares(gram, k) for gram in (x, y))
+        self._x, self._y = _Queue(x), _Queue(y)
 
     def value(self) -> float:
         """Share of neighbours in common."""
@@ -115,18 +110,58 @@ class MutualKNN(Similarity):
 
     def permuted(self, order: Index) -> Array:
         """The same, with neighbours in x renamed."""
-        return np.asarray(self._near[order[:, :, None], order[:, self._y[:, : self.k]]].mean((1, 2)))
+        i, j = np.nonzero(self._near_y)
+        share = self._near_y[i, j]
+        return np.array([self._near_x[new[i], new[j]] @ share for new in order]) / (self.k * self.n)
 
     def subset(self, keep: Index) -> Array:
         """The same, with neighbours next in line for those left out."""
-        kept, m = _members(keep, self.n).astype(bool), keep.shape[1]
+        kept, m = _members(keep, self.n).T.astype(bool), keep.shape[1]
         k = max(1, round(self.k * (m - 1) / (self.n - 1)))
-        last, common = np.zeros(kept.shape, dtype=np.intp), np.zeros(kept.shape, dtype=np.intp)
-        for other, near in _nearest_kept(self._y, kept, k):
-            last = np.where(near, self._place[np.arange(self.n), other], last)
-        for other, near in _nearest_kept(self._x, kept, k):
-            common += near & (self._place[np.arange(self.n), other] <= last)
-        return np.asarray((common * kept).sum(1) / (k * m))
+        (last_x, share_x), (last_y, share_y) = (queue.last(kept, k) for queue in (self._x, self._y))
+        common, everyone = np.zeros(kept.shape), np.arange(self.n)
+        for other, place_x in self._x:
+            if (place_x > last_x).all():
+                break
+            place_y = self._y.places[everyone, other, None]
+            near = kept[other] & (place_x <= last_x) & (place_y <= last_y)
+            common += near * np.where(place_x == last_x, share_x, 1.0) * np.where(place_y == last_y, share_y, 1.0)
+        return np.asarray((common * kept).sum(0) / (k * m))
+
+
+class _Queue:
+    """The others of each of n images, nearest first, by their places (n, n), which equally distant ones share.
+
+    Iterating gives who is next (n,), and at which place (n, 1).
+    """
+
+    def __init__(self, gram: Array) -> None:
+        distances = _to_others(gram)
+        self.others = np.argsort(distances, axis=1)[:, :-1]
+        rises = np.diff(np.take_along_axis(distances, self.others, axis=1), axis=1) > 0
+        self.at = np.pad(rises.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
+        self.places, self.tied = np.zeros(gram.shape, np.int32), not rises.all()
+        np.put_along_axis(self.places, self.others, self.at, axis=1)
+
+    def __iter__(self) -> Iterator[tuple[Index, NDArray[np.int32]]]:
+        return zip(self.others.T, self.at.T[:, :, None], strict=True)
+
+    def last(self, kept: NDArray[np.bool_], k: int) -> tuple[NDArray[np.int32], Array]:
+        """Of the k nearest of those kept (n, S): the last place, and what share in them each there has (n, S)."""
+        last, found = (np.zeros(kept.shape, np.int32) for _ in range(2))
+        for other, place in self:
+            near = kept[other] & (found < k)
+            np.copyto(last, place, where=near)
+            found += near
+            if (found == k).all():
+                break
+        if not self.tied:
+            return last, np.ones(kept.shape)
+        nearer, there = (np.zeros(kept.shape, np.int32) for _ in range(2))
+        for other, place in self:
+            nearer += kept[other] & (place < last)
+            there += kept[other] & (place == last)
+        return last, (k - nearer) / there
 
 
 COMPARISONS: Mapping[str, Callable[[Array, Array], Similarity]] = {
@@ -137,17 +172,18 @@ COMPARISONS: Mapping[str, Callable[[Array, Array], Similarity]] = {
 """The comparisons of two spaces, by their estimator, from the Gram matrices (N, N) of their values, N > 10."""
 
 
-def similarities(gram_x: Array, gram_y: Array) -> dict[str, Similarity]:
+def similarities(gram_x: Numbers, gram_y: Numbers) -> dict[str, Similarity]:
     """All of :data:`COMPARISONS` of two spaces, from the Gram matrices (N, N) of their values, N > 10.
 
     Raises:
         ValueError: They are not two square matrices of one size, large enough, or not finite.
     """
-    for name, gram in (("gram_x", gram_x), ("gram_y", gram_y)):
-        check_features(name, gram, NEIGHBOURS + 1, len(gram_x))
-    if gram_x.shape != gram_y.shape or len(gram_x) != gram_x.shape[1]:
-        raise ValueError(f"gram_x and gram_y must both be (N, N), not {gram_x.shape} and {gram_y.shape}")
-    return {estimator: prepare(gram_x, gram_y) for estimator, prepare in COMPARISONS.items()}
+    x = check_features("gram_x", gram_x, NEIGHBOURS + 1)
+    y = check_features("gram_y", gram_y, NEIGHBOURS + 1, len(x))
+    if x.shape != y.shape or len(x) != x.shape[1]:
+        raise ValueError(f"gram_x and gram_y must both be (N, N), not {x.shape} and {y.shape}")
+    (x,), (y,) = rescaled(x), rescaled(y)
+    return {estimator: prepare(x, y) for estimator, prepare in COMPARISONS.items()}
 
 
 def centred_gram(x: Array) -> Array:
@@ -184,11 +220,14 @@ def u_centred(gram: Array) -> Array:
     return np.asarray(centred * (np.linalg.norm(centred) > ROUNDING * np.linalg.norm(gram)))
 
 
-def _by_distance(squared: Array, rng: np.random.Generator) -> Index:
-    """The others (N, N − 1) of each image, nearest first."""
-    order = rng.permutation(len(squared))
-    shuffled = np.where(np.eye(len(squared)), np.inf, squared)[:, order]
-    return np.asarray(order[np.argsort(shuffled, axis=1)[:, :-1]])
+def _to_others(gram: Array) -> Array:
+    """:func:`rounded_distances` (N, N), infinite to oneself."""
+    return np.where(np.eye(len(gram)), np.inf, rounded_distances(gram))
+
+
+def neighbour_shares(gram: Array, k: int) -> Array:
+    """Whom each has among its k nearest others, (N, N), from a Gram matrix (N, N); see :func:`shares`."""
+    return shares(_to_others(gram), k)
 
 
 def _members(keep: Index, n: int) -> Array:
@@ -196,14 +235,3 @@ def _members(keep: Index, n: int) -> Array:
     kept = np.zeros((len(keep), n))
     np.put_along_axis(kept, keep, 1.0, axis=1)
     return kept
-
-
-def _nearest_kept(others: Index, kept: NDArray[np.bool_], k: int) -> Iterator[tuple[Index, NDArray[np.bool_]]]:
-    """Down the lists (n, n − 1): who is next (n,), and in which subsets among the k nearest of those kept (S, n)."""
-    found = np.zeros(kept.shape, dtype=np.int16)
-    for other in others.T:
-        near = kept[:, other] & (found < k)
-        yield other, near
-        found += near
-        if (found == k).all():
-            return

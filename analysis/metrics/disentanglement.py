@@ -1,25 +1,21 @@
 """Disentanglement of vector codes: does each factor have a dimension, and each dimension a factor?
 
 Every measure takes a table: one image per row, its code (N, D) and the classes (N, K) of its factors. How classes are
-numbered does not matter beyond which rows are drawn or held out. Constant dimensions tell nothing and are harmless;
-where dimensions are compared and there is only one, a constant one is thought beside it.
+called does not matter beyond which rows are drawn or held out. Constant dimensions tell nothing and are harmless; where
+dimensions are compared and there is only one, a constant one is thought beside it.
 """
 
 from collections.abc import Iterator
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import entr, xlogy
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.metrics.checks import check_finite, check_number
-from analysis.metrics.probes import class_numbers, explicitness, importances, standardised
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from analysis.metrics.checks import Array, Index, Numbers, check_array, check_number, check_seed, check_table, rescaled
+from analysis.metrics.probes import explicitness, importances, standardised
 
 BINS = 20
 """Bins of a code's dimension, as in Locatello et al. 2019."""
@@ -43,7 +39,7 @@ class Modularity(TypedDict):
     explicitness: float
 
 
-def discretise(values: Array, bins: int = BINS) -> Index:
+def discretise(values: Numbers, bins: int = BINS) -> Index:
     """Number of the bin of each value, 0 to ``bins`` − 1, among bins of equal width from least to greatest.
 
     Equal width as in Locatello et al. 2019, appendix C. Invariant under shifts and scalings to rounding, and mirrored
@@ -56,17 +52,21 @@ def discretise(values: Array, bins: int = BINS) -> Index:
     Raises:
         ValueError: Neither (N,) nor (N, D), not finite, or no bin.
     """
-    check_finite("values", values)
+    values = check_array("values", values)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"values must be (N,) or (N, D), not {values.shape}")
-    check_number("bins", bins)
+    return _binned(values, check_number("bins", bins))
+
+
+def _binned(values: Array, bins: int) -> Index:
+    (values,) = rescaled(values, axis=0)
     low = values.min(axis=0)
     width = values.max(axis=0) - low
     place = (values - low) / np.where(width > 0, width, 1) * bins
     return np.asarray(np.minimum(place.astype(np.intp), bins - 1))
 
 
-def mutual_information(codes: Array, factors: Index, bins: int = BINS) -> Array:
+def mutual_information(codes: Numbers, factors: Numbers, bins: int = BINS) -> Array:
     """Mutual information in nats of each dimension's bins and each factor's classes, by counting.
 
     ``I = Σ p(b, c) log(p(b, c) / (p(b) p(c)))``; at least 0, at most the entropy of the factor. Counting makes that of
@@ -74,7 +74,7 @@ def mutual_information(codes: Array, factors: Index, bins: int = BINS) -> Array:
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         bins: Bins of equal width of each dimension.
 
     Returns:
@@ -83,10 +83,13 @@ def mutual_information(codes: Array, factors: Index, bins: int = BINS) -> Array:
     Raises:
         ValueError: Shapes do not match, codes are not finite, factors are no integers or hold a single class.
     """
-    factors = class_numbers(codes, factors)
+    return _information(*check_table(codes, factors), check_number("bins", bins))
+
+
+def _information(codes: Array, factors: Index, bins: int) -> Array:
     n, d = codes.shape
     # In column order, numpy walks along the images, of which there are many.
-    binned = discretise(np.asfortranarray(codes), bins).T + bins * np.arange(d)[:, None]
+    binned = _binned(np.asfortranarray(codes), bins).T + bins * np.arange(d)[:, None]
     n_log_n = xlogy(np.arange(n + 1), np.arange(n + 1))
     of_bins = n_log_n[np.bincount(binned.ravel(), minlength=d * bins)].reshape(d, bins).sum(axis=1)
     information = np.empty((d, factors.shape[1]))
@@ -98,7 +101,7 @@ def mutual_information(codes: Array, factors: Index, bins: int = BINS) -> Array:
     return np.maximum(information, 0)
 
 
-def mig(codes: Array, factors: Index, bins: int = BINS) -> float:
+def mig(codes: Numbers, factors: Numbers, bins: int = BINS) -> float:
     """Mutual information gap: how far the dimension that tells most of a factor is ahead of the next one.
 
     ``mean_k (I₁ₖ − I₂ₖ) / H(vₖ)`` with I₁ₖ and I₂ₖ the largest and second largest mutual information of a dimension
@@ -109,18 +112,19 @@ def mig(codes: Array, factors: Index, bins: int = BINS) -> float:
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         bins: Bins of equal width of each dimension.
 
     Raises:
         ValueError: As :func:`mutual_information`.
     """
-    information = mutual_information(codes, factors, bins)
+    codes, factors = check_table(codes, factors)
+    information = _information(codes, factors, check_number("bins", bins))
     shares = [np.unique(column, return_counts=True)[1] / len(codes) for column in factors.T]
     return float(np.mean(_gap(information) / [entr(share).sum() for share in shares]))
 
 
-def sap(codes: Array, factors: Index) -> float:
+def sap(codes: Numbers, factors: Numbers) -> float:
     """Separated attribute predictability: how far the dimension that predicts a factor best is ahead of the next one.
 
     ``mean_k (S₁ₖ − S₂ₖ)`` (Kumar et al. 2018, section 3). As there for categorical factors, S is the balanced accuracy
@@ -132,12 +136,12 @@ def sap(codes: Array, factors: Index) -> float:
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
 
     Raises:
         ValueError: As :func:`mutual_information`.
     """
-    factors = class_numbers(codes, factors)
+    codes, factors = check_table(codes, factors)
     scores = np.empty((codes.shape[1], factors.shape[1]))
     for d, column in enumerate(codes.T):
         levels, ranks = np.unique(column, return_inverse=True)
@@ -165,7 +169,7 @@ def _predictability(ranks: Index, levels: int, classes: Index) -> float:
     return float((best[-1] - 1) / (number - 1))
 
 
-def dci(codes: Array, factors: Index, *, fast: bool = False, seed: int = 0) -> DCI:
+def dci(codes: Numbers, factors: Numbers, *, fast: bool = False, seed: int = 0) -> DCI:
     """Disentanglement, completeness and informativeness (Eastwood & Williams 2018, section 2).
 
     With R the importance (D, K) of each dimension for predicting each factor:
@@ -181,7 +185,7 @@ def dci(codes: Array, factors: Index, *, fast: bool = False, seed: int = 0) -> D
 
     Args:
         codes: (N, D), N >= 3.
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         fast: Use the cheaper importances, of forests: another estimator, so compare only like with like.
         seed: Of the held-out rows and the trees.
 
@@ -220,7 +224,7 @@ def _halves(factors: Index, rng: np.random.Generator) -> Iterator[tuple[int, int
             yield half, k, by_class, first[inverse], count[inverse]
 
 
-def factor_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 64, seed: int = 0) -> float:
+def factor_vae(codes: Numbers, factors: Numbers, *, groups: int = 100, size: int = 64, seed: int = 0) -> float:
     """FactorVAE score: can the factor that a group of images shares be told by the dimension that varies least?
 
     A group is drawn from one class of a factor; its vote is the dimension of least variance, relative to that over all
@@ -231,7 +235,7 @@ def factor_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 6
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         groups: Groups of each factor, for teaching and for judging.
         size: Images of a group.
         seed: Of halves and groups.
@@ -239,11 +243,10 @@ def factor_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 6
     Raises:
         ValueError: As :func:`mutual_information`; too few rows to share a class; ``groups`` < 1 or ``size`` < 2.
     """
-    check_number("groups", groups)
-    check_number("size", size, 2)
-    factors, codes = class_numbers(codes, factors), standardised(codes)
+    groups, size = check_number("groups", groups), check_number("size", size, 2)
+    codes, factors = check_table(codes, factors)
+    codes, rng = standardised(codes), np.random.default_rng(check_seed(seed))
     still = (codes == codes[0]).all(axis=0)
-    rng = np.random.default_rng(seed)
     votes = np.empty((2, factors.shape[1], codes.shape[1]))
     for half, k, rows, first, count in _halves(factors, rng):
         leader = rng.choice(np.flatnonzero(count > 1), (groups, 1))
@@ -254,7 +257,7 @@ def factor_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 6
     return float(np.take_along_axis(judged, taught.argmax(axis=0)[None], axis=0).sum() / judged.sum())
 
 
-def beta_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 64, seed: int = 0) -> float:
+def beta_vae(codes: Numbers, factors: Numbers, *, groups: int = 100, size: int = 64, seed: int = 0) -> float:
     """β-VAE score: can the factor that the images of each pair share be told by how little their codes differ?
 
     Both images of a pair are of one class of a factor; the mean of ``|z − z′|`` over ``size`` pairs is one example.
@@ -266,7 +269,7 @@ def beta_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 64,
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         groups: Examples of each factor, for teaching and for judging.
         size: Pairs of an example.
         seed: Of halves and pairs.
@@ -274,10 +277,9 @@ def beta_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 64,
     Raises:
         ValueError: As :func:`mutual_information`; too few rows to share a class; ``groups`` or ``size`` < 1.
     """
-    check_number("groups", groups)
-    check_number("size", size)
-    factors, codes = class_numbers(codes, factors), standardised(codes)
-    rng = np.random.default_rng(seed)
+    groups, size = check_number("groups", groups), check_number("size", size)
+    codes, factors = check_table(codes, factors)
+    codes, rng = standardised(codes), np.random.default_rng(check_seed(seed))
     number = factors.shape[1]
     differences = np.empty((2, number, groups, codes.shape[1]))
     for half, k, rows, first, count in _halves(factors, rng):
@@ -293,7 +295,7 @@ def beta_vae(codes: Array, factors: Index, *, groups: int = 100, size: int = 64,
     return float(model.fit(taught, truth).score(judged, truth))
 
 
-def modularity(codes: Array, factors: Index, bins: int = BINS, *, seed: int = 0) -> Modularity:
+def modularity(codes: Numbers, factors: Numbers, bins: int = BINS, *, seed: int = 0) -> Modularity:
     """Modularity and explicitness (Ridgeway & Mozer 2018, section 3).
 
     - modularity, mean over dimensions of ``1 − Σ_{k≠k*} I_dk² / (I_dk*² (K − 1))`` with I the mutual information and
@@ -304,7 +306,7 @@ def modularity(codes: Array, factors: Index, bins: int = BINS, *, seed: int = 0)
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         bins: Bins of equal width of each dimension.
         seed: Of the rows held out for explicitness.
 
@@ -314,7 +316,7 @@ def modularity(codes: Array, factors: Index, bins: int = BINS, *, seed: int = 0)
     return Modularity(modularity=of_modules(codes, factors, bins), explicitness=explicitness(codes, factors, seed))
 
 
-def of_modules(codes: Array, factors: Index, bins: int = BINS) -> float:
+def of_modules(codes: Numbers, factors: Numbers, bins: int = BINS) -> float:
     """The first part of :func:`modularity` alone, which is quick."""
     information = mutual_information(codes, factors, bins)
     telling = information[information.max(axis=1) > ROUNDING]

@@ -2,22 +2,19 @@
 
 A matrix product in low precision bounds the squared distance of every pair: ``|a|² + |b|² − 2 a·b``, give or take what
 rounding can do. The bounds settle nearly all pairs; those that they leave open are bounded more closely, and at last,
-as are all distances that are returned, computed from differences. So copies are at distance 0, and whoever lies on the
-border of a ball does so exactly.
+as are all distances that are returned, computed from differences in double precision. So copies are at distance 0, and
+whoever lies on the border of a ball does so exactly.
 """
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.metrics.checks import check_features, check_number
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from analysis.metrics.checks import Array, Index, Numbers, check_array, check_features, check_number, rescaled, units
 
 Gap = Callable[[Tensor, Tensor], Tensor]
 """How far the upper bounds of some pairs, by row and column, lie above the lower ones."""
@@ -38,11 +35,35 @@ WIDE = 256
 OPEN = 1 / 64
 """Share of the pairs of a tile which, left open, make closer bounds of all of them cheaper than their differences."""
 
+ROUNDING = 1e-12
+"""Distances that differ by less, relative to themselves, are equal but for rounding."""
+
+
+class Balls(NamedTuple):
+    """Balls around points, (N, 1), or around queries, (1, M).
+
+    Attributes:
+        radii: At least 0.
+        border: How much of whoever lies on its border a ball holds, 0 to 1.
+    """
+
+    radii: Array
+    border: Array
+
 
 def tiles(n: int, start: int = 0, size: int | None = None) -> list[slice]:
     """Consecutive slices of at most ``size`` rows, or :data:`TILE`, that make up the rows from ``start`` to ``n``."""
     size = size or TILE
     return [slice(i, min(i + size, n)) for i in range(start, n, size)]
+
+
+def rounding(points: Array, distances: Array) -> Array:
+    """By how much distances (N,) from each of the points (N, D) may differ that are equal, with much to spare.
+
+    Moving or turning the points leaves errors relative to where they lie, and not to where others do.
+    """
+    lengths = torch.linalg.vector_norm(torch.from_numpy(points), dim=1, dtype=torch.float64).numpy()
+    return np.asarray(ROUNDING * distances + 16 * np.finfo(np.float64).eps * lengths)
 
 
 def _precisions(columns: int) -> list[torch.dtype]:
@@ -103,16 +124,12 @@ class _Bounds:
 
 def paired_distances(x: Array, y: Array) -> Array:
     """Euclidean distance (N,) of each row of x (N, D) to the same row of y, to the last bit the same from y to x."""
-    return np.asarray(_lengths(torch.from_numpy(_solid(x)) - torch.from_numpy(_solid(y))).numpy())
+    return np.asarray(_lengths(torch.from_numpy(x), torch.from_numpy(y)).numpy())
 
 
-def _solid(x: Array) -> Array:
-    """As PyTorch takes it: in single precision or more, in one piece, not read-only; a copy where x is not."""
-    return np.require(x, np.result_type(x, np.float32), ["C", "W"])
-
-
-def _lengths(differences: Tensor) -> Tensor:
-    return cast(Tensor, torch.linalg.vector_norm(differences, dim=-1, dtype=torch.float64))
+def _lengths(x: Tensor, y: Tensor) -> Tensor:
+    # In single precision a difference would be rounded.
+    return cast(Tensor, torch.linalg.vector_norm(x.double() - y.double(), dim=-1))
 
 
 def _indexed_distances(x: Array, i: Index, y: Array, j: Index) -> Array:
@@ -124,15 +141,17 @@ def _indexed_distances(x: Array, i: Index, y: Array, j: Index) -> Array:
     distances = torch.empty(len(i), dtype=torch.float64)
     blocks = zip(torch.from_numpy(i).split(size), torch.from_numpy(j).split(size), distances.split(size), strict=True)
     for a, b, part in blocks:
-        part.copy_(_lengths(of_x.index_select(0, a) - of_y.index_select(0, b)))
+        part.copy_(_lengths(of_x.index_select(0, a), of_y.index_select(0, b)))
     return np.asarray(distances.numpy())
 
 
-def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array | None = None) -> tuple[Array, Index]:
+def nearest(
+    points: Numbers, k: int, queries: Numbers | None = None, *, scale: Array | None = None
+) -> tuple[Array, Index]:
     """The k nearest points of each query by Euclidean distance, exact.
 
     Args:
-        points: (N, D), float32 or float64.
+        points: (N, D); single precision is not widened.
         k: How many neighbours.
         queries: (M, D); ``None`` if the points are the queries, each of them left out of its own neighbours.
         scale: Positive units (N,) in which the distances to each point are measured and compared; ``None`` for 1.
@@ -144,17 +163,18 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
         ValueError: Fewer points than neighbours, columns that don't match, values that are not finite, or units that
             are not positive.
     """
-    own = queries is None
-    queries = points if queries is None else queries
-    check_number("k", k)
-    check_features("points", points, k + own)
-    check_features("queries", queries, 1, points.shape[1])
-    points = _solid(points)
-    queries = points if own else _solid(queries)
-    if scale is not None and (scale.shape != (len(points),) or not (scale > 0).all()):
-        raise ValueError("scale must hold one positive unit for each of the points")
-    distances, indices = np.empty((len(queries), k)), np.zeros((len(queries), k), np.intp)
-    left, asked = np.arange(len(queries)), queries
+    own, k = queries is None, check_number("k", k)
+    points = check_features("points", points, k + own, least=np.float32)
+    given = points if queries is None else check_features("queries", queries, 1, points.shape[1], least=np.float32)
+    unit = float(units(points, given))
+    points, given = (points, points) if own and unit == 1 else rescaled(points, given)
+    if scale is not None:
+        scale = check_array("scale", scale)
+        if scale.shape != (len(points),) or not (scale > 0).all():
+            raise ValueError("scale must hold one positive unit for each of the points")
+        scale, unit = scale / unit, 1.0
+    distances, indices = np.empty((len(given), k)), np.zeros((len(given), k), np.intp)
+    left, asked = np.arange(len(given)), given
     for dtype in _precisions(points.shape[1]):
         bounds = _Bounds(asked, points, dtype)
         near, at, settled = _search(bounds, k, scale, left if own else None)
@@ -164,13 +184,13 @@ def nearest(points: Array, k: int, queries: Array | None = None, *, scale: Array
             break
     everything = np.arange(len(points))
     for i in left:
-        to_all = _indexed_distances(queries, np.full(len(points), i), points, everything)
+        to_all = _indexed_distances(given, np.full(len(points), i), points, everything)
         to_all /= 1 if scale is None else scale
         if own:
             to_all[i] = np.inf
         indices[i] = np.argsort(to_all, kind="stable")[:k]
         distances[i] = to_all[indices[i]]
-    return distances, indices
+    return distances * unit, indices
 
 
 def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> tuple[Array, Index, NDArray[np.bool_]]:
@@ -237,48 +257,58 @@ def _search(bounds: _Bounds, k: int, scale: Array | None, own: Index | None) -> 
     return distances, indices, settled
 
 
-def within(points: Array, queries: Array, *radii: Array) -> list[tuple[Index, Index]]:
-    """Counts of the pairs of a point and a query that are nearer than a radius, for several radii in one pass, exact.
+def within(points: Numbers, queries: Numbers, *balls: Balls) -> list[tuple[Array, Array]]:
+    """How much of whom lies in balls around points or queries, for several sets of balls in one pass, exact.
+
+    Who is nearer than the radius lies in the ball wholly; who is on the border, give or take :func:`rounding`, by the
+    share that the ball has for it; and who is farther, not at all.
 
     Args:
-        points: (N, D), float32 or float64.
+        points: (N, D); single precision is not widened.
         queries: (M, D).
-        radii: Each (N, 1) where the points have balls, or (1, M) where the queries have. On the border is outside.
+        balls: Around the points, (N, 1), or around the queries, (1, M).
 
     Returns:
-        For each of the radii, with how many queries each point (N,), and with how many points each query (M,) forms
-        such a pair.
+        For each set of balls, sums over the pairs of a point and a query: of each point (N,) and of each query (M,).
 
     Raises:
         ValueError: Columns don't match, or values are not finite.
     """
-    check_features("points", points, 1)
-    check_features("queries", queries, 1, points.shape[1])
-    points, queries = _solid(points), _solid(queries)
+    points = check_features("points", points, 1, least=np.float32)
+    queries = check_features("queries", queries, 1, points.shape[1], least=np.float32)
+    whole = units(points, queries)
+    points, queries = rescaled(points, queries)
     ladder = [_Bounds(points, queries, dtype) for dtype in _precisions(points.shape[1])]
     shape, unit = (len(points), len(queries)), ladder[0].unit
-    counts = [(np.zeros(len(points), np.intp), np.zeros(len(queries), np.intp)) for _ in radii]
-    # No distance is smaller than 0.
-    limits = [np.where(radius > 0, (radius / unit) ** 2, -np.inf) for radius in radii]
-    of_pairs = [torch.from_numpy(limit).float().expand(shape) for limit in limits]
+    sums = [(np.zeros(len(points)), np.zeros(len(queries))) for _ in balls]
+    borders, limits = [], []
+    for radii, share in balls:
+        radii = radii / whole
+        around = points if radii.shape[1] == 1 else queries
+        slack = rounding(around, radii.ravel()).reshape(radii.shape)
+        # Nothing is nearer than 0, and copies are that near.
+        edges = np.where(radii > slack, radii - slack, -np.inf), radii + slack
+        borders.append([np.broadcast_to(of_ball, shape) for of_ball in (*edges, share)])
+        limits.append([torch.from_numpy(edge * np.abs(edge) / unit**2).float().expand(shape) for edge in edges])
     for rows in tiles(len(points)):
         for columns in tiles(len(queries)):
             for bounds in ladder:
                 lower, gap = bounds(rows, columns)
-                found = [_told(lower, gap, of_pair[rows, columns]) for of_pair in of_pairs]
+                found = [_told(lower, gap, *(edge[rows, columns] for edge in edges)) for edges in limits]
                 if sum(len(unsettled) for *_, unsettled in found) <= OPEN * lower.numel():
                     break
-            for radius, (of_point, of_query), (i, j, inside, unsettled) in zip(radii, counts, found, strict=True):
+            for border, (of_point, of_query), (i, j, held, unsettled) in zip(borders, sums, found, strict=True):
                 at, of = i + rows.start, j + columns.start
                 distances = _indexed_distances(points, at[unsettled], queries, of[unsettled])
-                inside[unsettled] = distances < np.broadcast_to(radius, shape)[at[unsettled], of[unsettled]]
-                of_point += np.bincount(at[inside], minlength=len(points))
-                of_query += np.bincount(of[inside], minlength=len(queries))
-    return counts
+                inner, outer, share = (of_ball[at[unsettled], of[unsettled]] for of_ball in border)
+                held[unsettled] = np.where(distances < inner, 1, np.where(distances <= outer, share, 0))
+                of_point += np.bincount(at, held, len(points))
+                of_query += np.bincount(of, held, len(queries))
+    return sums
 
 
-def _told(lower: Tensor, gap: Gap, limit: Tensor) -> tuple[Index, Index, NDArray[np.bool_], Index]:
-    """Rows and columns of the pairs that may be within a limit, whether they surely are, and where it is open."""
-    i, j = torch.nonzero(lower <= limit, as_tuple=True)
-    inside = (lower[i, j] + gap(i, j) < limit[i, j]).numpy()
-    return i.numpy(), j.numpy(), inside, np.flatnonzero(~inside)
+def _told(lower: Tensor, gap: Gap, inner: Tensor, outer: Tensor) -> tuple[Index, Index, Array, Index]:
+    """Rows and columns of the pairs that may be within the outer limit, 1 if surely in the inner, and who is not."""
+    i, j = torch.nonzero(lower <= outer, as_tuple=True)
+    inside = (lower[i, j] + gap(i, j) < inner[i, j]).numpy()
+    return i.numpy(), j.numpy(), inside.astype(np.float64), np.flatnonzero(~inside)

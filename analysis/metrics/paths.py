@@ -1,14 +1,11 @@
 """Walks in feature space: how continuous, even, straight and long they are."""
 
+from numbers import Real
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.metrics.checks import check_features, check_finite
-
-Array = NDArray[np.float64]
-
+from analysis.metrics.checks import Array, Numbers, check_array, check_features, rescaled
 
 STEPS = 16
 """K, the number of steps of a walk."""
@@ -22,7 +19,7 @@ class PathShape(TypedDict):
     straightness: Array
 
 
-def path_shape(features: Array) -> PathShape:
+def path_shape(features: Numbers) -> PathShape:
     """How the images change along walks of K steps.
 
     With d the Euclidean distance of features:
@@ -47,10 +44,10 @@ def path_shape(features: Array) -> PathShape:
     Raises:
         ValueError: Not of that shape, fewer than three steps, or not finite.
     """
-    check_finite("features", features)
+    features = check_array("features", features)
     if features.ndim != 3 or features.shape[1] < 4 or not features.size:
         raise ValueError(f"features must be (P, K + 1, D) with P >= 1 and K >= 3, not {features.shape}")
-    features, k = features.astype(np.float64), features.shape[1] - 1
+    (features,), k = rescaled(features, axis=(1, 2)), features.shape[1] - 1
     single = np.linalg.norm(np.diff(features, axis=1), axis=2)
     double = np.linalg.norm(features[:, 2:] - features[:, :-2], axis=2)
     grids = []
@@ -79,7 +76,7 @@ class NeighbourhoodCurve(TypedDict):
     half_radius: float
 
 
-def neighbourhood_curve(features: Array, alphas: Array | None = None) -> NeighbourhoodCurve:
+def neighbourhood_curve(features: Numbers, alphas: Numbers | None = None) -> NeighbourhoodCurve:
     """Mean distance from the start of walks, in units of that between their ends.
 
     - curve, ``r(α) = E d(φ(0), φ(α)) / E d(φ(0), φ(1))``: α on straight lines at constant speed, 1 at every α > 0 where
@@ -98,13 +95,13 @@ def neighbourhood_curve(features: Array, alphas: Array | None = None) -> Neighbo
     Raises:
         ValueError: Shapes do not match, fewer than two positions, values are not finite, or no walk leads anywhere.
     """
-    check_finite("features", features)
+    features = check_array("features", features)
     if features.ndim != 3 or features.shape[1] < 2 or not features.size:
         raise ValueError(f"features must be (P, A, D) with P >= 1 and A >= 2, not {features.shape}")
-    at = np.linspace(0, 1, features.shape[1]) if alphas is None else np.asarray(alphas)
+    at = np.linspace(0, 1, features.shape[1]) if alphas is None else check_array("alphas", alphas)
     if at.shape != (features.shape[1],) or at[0] != 0 or at[-1] != 1 or not (np.diff(at) > 0).all():
         raise ValueError(f"alphas must be {features.shape[1]} positions that ascend from 0 to 1, not {at}")
-    features = features.astype(np.float64)
+    (features,) = rescaled(features)
     away = np.linalg.norm(features - features[:, :1], axis=2).mean(axis=0)
     if away[-1] == 0:
         raise ValueError("features must hold walks that end elsewhere than they start")
@@ -115,7 +112,7 @@ def neighbourhood_curve(features: Array, alphas: Array | None = None) -> Neighbo
     return NeighbourhoodCurve(curve=curve, area=float(np.trapezoid(curve, at)), half_radius=half_radius)
 
 
-def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Array) -> float:
+def normalised_ppl(start: Numbers, moved: Numbers, epsilon: float, o: Numbers, e: Numbers) -> float:
     """Perceptual path length in units of the distance between two images: ``E d²(φ(t), φ(t + ε)) / ε² ÷ E d²(O, E)``.
 
     Lower is smoother; 1 on straight lines at constant speed, and never less on average over whole paths in steps of ε;
@@ -132,17 +129,17 @@ def normalised_ppl(start: Array, moved: Array, epsilon: float, o: Array, e: Arra
     Raises:
         ValueError: Shapes do not match, values are not finite, ε is not in (0, 1], or O and E never differ.
     """
-    for name, features in (("start", start), ("moved", moved), ("o", o), ("e", e)):
-        check_features(name, features, 1)
+    given = {"start": start, "moved": moved, "o": o, "e": e}
+    start, moved, o, e = (check_features(name, features, 1) for name, features in given.items())
     for names, a, b in (("start and moved", start, moved), ("o and e", o, e)):
         if a.shape != b.shape:
             raise ValueError(f"{names} must be (N, D) alike, not {a.shape} and {b.shape}")
     if start.shape[1] != o.shape[1]:
         raise ValueError(f"start and o must have the same features, not {start.shape[1]} and {o.shape[1]} of them")
-    if not 0 < epsilon <= 1:
+    if not isinstance(epsilon, Real) or not 0 < epsilon <= 1:
         raise ValueError(f"epsilon must lie in (0, 1], not {epsilon}")
-    start, moved, o, e = (features.astype(np.float64) for features in (start, moved, o, e))
+    start, moved, o, e = rescaled(start, moved, o, e)
     whole = ((o - e) ** 2).sum(axis=1).mean()
     if whole == 0:
         raise ValueError("o and e must differ in some pair")
-    return float(((start - moved) ** 2).sum(axis=1).mean() / epsilon**2 / whole)
+    return float(((start - moved) ** 2).sum(axis=1).mean() / float(epsilon) ** 2 / whole)

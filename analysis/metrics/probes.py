@@ -12,42 +12,57 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.metrics.checks import check_features, check_finite, check_number, check_varied
+from analysis.metrics.checks import (
+    Array,
+    Index,
+    Numbers,
+    check_array,
+    check_features,
+    check_labels,
+    check_number,
+    check_seed,
+    check_table,
+    check_varied,
+    rescaled,
+    units,
+)
 
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 Target = NDArray[Any]
-"""A factor: class numbers (N,), or (N, W) floats of its encoding."""
+"""A factor: labels (N,) of its classes, or its encoding (N, W)."""
 
 FOLDS = 5
 PENALTIES = np.logspace(-3, 4, 8)
 SHUFFLES = 10
 
 
-def _check_target(name: str, target: Target, n: int, *, classes: bool) -> None:
-    check_finite(name, target)
+def _check_target(name: str, target: Numbers, n: int, *, classes: bool) -> Target:
+    """The target, labels of the type that they have; ``ValueError`` unless it is one for n images, and varies."""
+    target = check_labels(name, target) if classes else check_array(name, target)
     if target.ndim not in (1, 2) or not target.size:
         raise ValueError(f"{name} must be (N,) or (N, W), not {target.shape}")
     if len(target) != n:
         raise ValueError(f"{name} must have one row for each of the {n} of x, not {len(target)}")
-    if classes and (target.ndim != 1 or len(np.unique(target)) < 2):
+    if classes and (target.ndim != 1 or (target == target[0]).all()):
         raise ValueError(f"{name} must be class numbers (N,) with at least two classes")
     check_varied(name, target)
+    return target
 
 
-def class_numbers(codes: Array, factors: Index) -> Index:
-    """``factors`` (N, K), their classes numbered from 0; ``ValueError`` unless they fit ``codes`` (N, D)."""
-    check_features("codes", codes, 1)
-    check_features("factors", factors, 1)
-    if len(factors) != len(codes) or not np.issubdtype(factors.dtype, np.integer):
-        raise ValueError(f"factors must be integers (N, K) with the N = {len(codes)} of codes, not {factors.shape}")
-    if (factors == factors[0]).all(axis=0).any():
-        raise ValueError("factors must hold at least two classes in every column")
-    return np.stack([np.unique(column, return_inverse=True)[1] for column in factors.T], axis=1)
+def _check_targets(targets: Sequence[Numbers], classes: Sequence[bool], n: int) -> list[Target]:
+    """Targets as :func:`_check_target`, of which encodings are (N, W); ``ValueError`` if there are none."""
+    if not len(targets) or len(targets) != len(classes):
+        raise ValueError(f"targets must be one or more, as many as classes, not {len(targets)} and {len(classes)}")
+    found = []
+    for i, (target, is_class) in enumerate(zip(targets, classes, strict=True)):
+        found.append(_check_target(f"targets[{i}]", target, n, classes=is_class))
+        if not is_class and found[i].ndim != 2:
+            raise ValueError(f"targets[{i}] must be an encoding (N, W), not {found[i].shape}")
+    return found
 
 
 def standardised(codes: Array) -> Array:
     """``codes`` (N, D) with mean 0 and standard deviation 1 in each dimension, 0 throughout where it is constant."""
+    (codes,) = rescaled(codes, axis=0)
     still = (codes == codes[0]).all(axis=0)
     scale = np.where(still, 1, codes.std(axis=0))
     return np.where(still, 0, (codes - codes.mean(axis=0)) / scale)
@@ -64,7 +79,7 @@ def holdout(classes: Index, part: int, rng: np.random.Generator) -> tuple[Index,
     return order[~judged], order[judged]
 
 
-def linear_probe(x: Array, y: Target, *, classes: bool, seed: int = 0) -> Target:
+def linear_probe(x: Numbers, y: Numbers, *, classes: bool, seed: int = 0) -> Target:
     """Cross-validated predictions of a factor from a value by ridge regression (Alain & Bengio 2016).
 
     The penalty is chosen within the training folds. Invariant under shifts and scalings of each dimension and under
@@ -72,7 +87,7 @@ def linear_probe(x: Array, y: Target, *, classes: bool, seed: int = 0) -> Target
 
     Args:
         x: Values (N, D).
-        y: Factor (N,) of class numbers, or (N,) or (N, W) of its encoding.
+        y: Factor (N,) as labels of its classes, or (N,) or (N, W) as its encoding.
         classes: Whether the factor is categorical.
         seed: Of the folds.
 
@@ -83,19 +98,19 @@ def linear_probe(x: Array, y: Target, *, classes: bool, seed: int = 0) -> Target
         ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, a single class, or a constant
             encoding.
     """
-    check_features("x", x, 2 * FOLDS)
-    _check_target("y", y, len(x), classes=classes)
+    (x,), seed = rescaled(check_features("x", x, 2 * FOLDS), axis=0), check_seed(seed)
+    y = _check_target("y", y, len(x), classes=classes)
     if classes:
-        smallest = np.unique(y, return_counts=True)[1].min()
-        kind = StratifiedKFold if smallest >= FOLDS else KFold
+        levels, numbers = np.unique(y, return_inverse=True)
+        kind = StratifiedKFold if np.bincount(numbers).min() >= FOLDS else KFold
         model = make_pipeline(StandardScaler(), RidgeClassifierCV(PENALTIES))
-        return np.asarray(cross_val_predict(model, x, y, cv=kind(FOLDS, shuffle=True, random_state=seed)))
-    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
-    found = cross_val_predict(model, x, y, cv=KFold(FOLDS, shuffle=True, random_state=seed))
-    return np.asarray(found).reshape(y.shape)
+        return np.asarray(levels[cross_val_predict(model, x, numbers, cv=kind(FOLDS, shuffle=True, random_state=seed))])
+    model, unit = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)), units(y, axis=0)
+    found = cross_val_predict(model, x, y / unit, cv=KFold(FOLDS, shuffle=True, random_state=seed))
+    return np.asarray(found).reshape(y.shape) * unit
 
 
-def probe_all(x: Array, targets: Sequence[Target], classes: Sequence[bool], seed: int = 0) -> list[Target]:
+def probe_all(x: Numbers, targets: Sequence[Numbers], classes: Sequence[bool], seed: int = 0) -> list[Target]:
     """Cross-validated predictions of many factors at once, for about the price of one.
 
     The encodings of all factors, one-hot for classes, are the targets of one ridge regression per training fold: the
@@ -106,7 +121,7 @@ def probe_all(x: Array, targets: Sequence[Target], classes: Sequence[bool], seed
 
     Args:
         x: Values (N, D).
-        targets: Each factor as class numbers (N,), or its encoding (N, W) in floats.
+        targets: Each factor as labels (N,) of its classes, or its encoding (N, W).
         classes: Whether each factor is categorical.
         seed: Of the folds.
 
@@ -117,49 +132,45 @@ def probe_all(x: Array, targets: Sequence[Target], classes: Sequence[bool], seed
         ValueError: Shapes do not match, values are not finite, fewer than 2 · 5 images, a single class, or a constant
             encoding.
     """
-    check_features("x", x, 2 * FOLDS)
-    if not targets or len(targets) != len(classes):
-        raise ValueError(f"targets must be one or more, as many as classes, not {len(targets)} and {len(classes)}")
-    levels, encodings = [], []
-    for i, (target, is_class) in enumerate(zip(targets, classes, strict=True)):
-        _check_target(f"targets[{i}]", target, len(x), classes=is_class)
-        if not is_class and target.ndim != 2:
-            raise ValueError(f"targets[{i}] must be an encoding (N, W), not {target.shape}")
-        level = np.unique(target) if is_class else None
-        levels.append(level)
-        encodings.append(target if level is None else np.equal.outer(target, level))
+    (x,), seed = rescaled(check_features("x", x, 2 * FOLDS), axis=0), check_seed(seed)
+    targets = _check_targets(targets, classes, len(x))
+    levels = [np.unique(target) if is_class else None for target, is_class in zip(targets, classes, strict=True)]
+    encodings = [t if level is None else np.equal.outer(t, level) for t, level in zip(targets, levels, strict=True)]
     y = np.concatenate(encodings, axis=1, dtype=np.float64)
-    found = np.empty_like(y)
+    found, unit = np.empty_like(y), units(y, axis=0)
     model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES, alpha_per_target=True))
     for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
-        found[test] = model.fit(x[train], y[train]).predict(x[test]).reshape(len(test), -1)
-    parts = np.split(found, np.cumsum([encoding.shape[1] for encoding in encodings])[:-1], axis=1)
+        found[test] = model.fit(x[train], y[train] / unit).predict(x[test]).reshape(len(test), -1)
+    parts = np.split(found * unit, np.cumsum([encoding.shape[1] for encoding in encodings])[:-1], axis=1)
     return [part if level is None else level[part.argmax(axis=1)] for part, level in zip(parts, levels, strict=True)]
 
 
-def probe_score(target: Target, found: Target, *, classes: bool) -> float:
+def probe_score(target: Numbers, found: Numbers, *, classes: bool) -> float:
     """Accuracy for classes, else R² over all columns together: ``1 − Σ(t − f)² / Σ(t − mean t)²``.
 
     At most 1, which is perfect. The accuracy of the commonest class, and an R² of 0, are reached without any value.
 
     Args:
-        target: Class numbers (N,), or an encoding (N, W).
+        target: Labels (N,), or an encoding (N, W).
         found: Its predictions, of the same shape.
         classes: Whether the factor is categorical.
 
     Raises:
         ValueError: Shapes do not match, or an encoding that never varies.
     """
+    check = check_labels if classes else check_array
+    target, found = check("target", target), check("found", found)
     if target.shape != found.shape:
         raise ValueError(f"found must have the shape of target, {target.shape}, not {found.shape}")
     if classes:
         return float((target == found).mean())
     check_varied("target", target)
+    target, found = rescaled(target, found)
     return float(1 - ((target - found) ** 2).sum() / ((target - target.mean(axis=0)) ** 2).sum())
 
 
 def selectivity(
-    x: Array, targets: Sequence[Target], classes: Sequence[bool], seed: int = 0, shuffles: int = SHUFFLES
+    x: Numbers, targets: Sequence[Numbers], classes: Sequence[bool], seed: int = 0, shuffles: int = SHUFFLES
 ) -> Array:
     """How much better a probe reads each factor than the same probe reads shuffled labels (Hewitt & Liang 2019, §2).
 
@@ -169,7 +180,7 @@ def selectivity(
 
     Args:
         x: Values (N, D).
-        targets: Each factor as class numbers (N,), or its encoding (N, W) in floats.
+        targets: Each factor as labels (N,) of its classes, or its encoding (N, W).
         classes: Whether each factor is categorical.
         seed: Of folds and shuffles.
         shuffles: How many shuffles the score is compared with.
@@ -180,8 +191,8 @@ def selectivity(
     Raises:
         ValueError: As :func:`probe_all`, or an encoding that never varies, or no shuffles.
     """
-    check_number("shuffles", shuffles)
-    rng = np.random.default_rng(seed)
+    x, shuffles = check_features("x", x, 2 * FOLDS), check_number("shuffles", shuffles)
+    targets, rng = _check_targets(targets, classes, len(x)), np.random.default_rng(check_seed(seed))
     orders = [np.arange(len(x)), *(rng.permutation(len(x)) for _ in range(shuffles))]
     shuffled = [target[order] for order in orders for target in targets]
     kinds = list(classes) * len(orders)
@@ -191,7 +202,7 @@ def selectivity(
     return np.asarray(true - np.mean(null, axis=0))
 
 
-def explicitness(codes: Array, factors: Index, seed: int = 0) -> float:
+def explicitness(codes: Numbers, factors: Numbers, seed: int = 0) -> float:
     """How well each class of each factor can be told from the rest linearly (Ridgeway & Mozer 2018, section 3).
 
     Mean over factors, and over the classes of each, of ``2 AUC − 1``, AUC the area under the ROC curve of a logistic
@@ -201,15 +212,15 @@ def explicitness(codes: Array, factors: Index, seed: int = 0) -> float:
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K). Classes too rare to be both learnt and held out are left out.
+        factors: Labels (N, K) of their classes. Classes too rare to be both learnt and held out are left out.
         seed: Of the held-out rows.
 
     Raises:
-        ValueError: Shapes do not match, codes are not finite, factors are no integers or hold a single class, or no
-            column has two classes of three rows.
+        ValueError: Shapes do not match, codes are not finite, factors are no integers or hold a single class, or
+            no column has two classes of three rows.
     """
-    factors, codes = class_numbers(codes, factors), standardised(codes)
-    rng = np.random.default_rng(seed)
+    codes, factors = check_table(codes, factors)
+    codes, rng = standardised(codes), np.random.default_rng(check_seed(seed))
     of_factors = []
     for classes in factors.T:
         train, test = holdout(classes, 3, rng)
@@ -227,7 +238,7 @@ def explicitness(codes: Array, factors: Index, seed: int = 0) -> float:
     return float(np.mean(of_factors))
 
 
-def importances(codes: Array, factors: Index, *, fast: bool = False, seed: int = 0) -> tuple[Array, Array]:
+def importances(codes: Numbers, factors: Numbers, *, fast: bool = False, seed: int = 0) -> tuple[Array, Array]:
     """How much trees use each dimension to predict each factor, and how well they do.
 
     Gradient-boosted trees with scikit-learn's settings, as in Locatello et al. 2019, learning from two thirds of the
@@ -236,7 +247,7 @@ def importances(codes: Array, factors: Index, *, fast: bool = False, seed: int =
 
     Args:
         codes: (N, D).
-        factors: Class numbers (N, K).
+        factors: Labels (N, K) of their classes.
         fast: Take random forests, the choice of Eastwood & Williams 2018: ten trees that see all dimensions, of leaves
             that grow with N, 10 to 80 times faster. On 24 random encoders that had no part in this choice, the
             disentanglement and completeness that follow were .045 and .030 off in the root mean square (.12 and .07
@@ -247,11 +258,11 @@ def importances(codes: Array, factors: Index, *, fast: bool = False, seed: int =
         Importances (D, K), and the accuracy on the other third of the rows (K,).
 
     Raises:
-        ValueError: Shapes do not match, codes are not finite, fewer than three rows, factors are no integers or hold a
-            single class.
+        ValueError: Shapes do not match, codes are not finite, fewer than three rows, factors are no integers or
+            hold a single class.
     """
-    check_features("codes", codes, 3)
-    factors, codes = class_numbers(codes, factors), standardised(codes)
+    codes, factors = check_table(codes, factors, 3)
+    codes, seed = standardised(codes), check_seed(seed)
     rng = np.random.default_rng(seed)
     found, accuracies = [], []
     for classes in factors.T:

@@ -4,11 +4,13 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from scipy.linalg import blas, lapack
 
-from analysis.metrics.checks import check_features, check_number, check_varied
-from analysis.metrics.neighbours import Array, nearest, tiles, within
+from analysis.metrics.checks import Array, Numbers, check_features, check_number, check_varied, rescaled, units
+from analysis.metrics.neighbours import Balls, tiles, within
 from analysis.metrics.support import NEIGHBOURS, RealImages
+from analysis.metrics.ties import balls
 
 
 class PRDC(TypedDict):
@@ -20,24 +22,28 @@ class PRDC(TypedDict):
     coverage: float
 
 
-def check_samples(real: Array, fake: Array, at_least: int) -> None:
-    """Raise ``ValueError`` unless both are finite matrices of enough rows and the same columns, and the reals differ.
+def check_samples(real: Numbers, fake: Numbers, at_least: int, least: DTypeLike = np.float64) -> tuple[Array, Array]:
+    """Both; ``ValueError`` unless they are finite matrices of enough rows and the same columns, and the reals differ.
 
     The fakes may be alike: that is what a generator makes that has collapsed.
     """
-    check_features("real", real, at_least)
-    check_features("fake", fake, at_least, real.shape[1])
+    real = check_features("real", real, at_least, least=least)
+    fake = check_features("fake", fake, at_least, real.shape[1], least)
     check_varied("real", real)
+    return real, fake
 
 
-def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
+def prdc(real: Numbers, fake: Numbers, k: int = 5) -> PRDC:
     """Improved precision and recall, density and coverage, by k-nearest-neighbour balls.
 
     With ``r_i`` the distance of real image i to its k-th nearest other real image, ``s_j`` that of fake image j among
     the fakes, and ``d_ij`` their distance: precision is the share of fakes with ``d_ij < r_i`` for any i, recall the
     share of reals with ``d_ij < s_j`` for any j, density the number of pairs with ``d_ij < r_i`` over k M, coverage
     the share of reals with ``d_ij < r_i`` for any j. An image on the border of a ball is outside, as in the ``prdc``
-    package; Kynkäänniemi et al. and torch-fidelity have ≤. So all four are exactly 1 where the fakes are the reals.
+    package; Kynkäänniemi et al. and torch-fidelity have ≤. So a ball holds k of its own images, its centre among them.
+    Where several of these are as far as the k-th, as on a grid, ``<`` alone leaves it fewer, and none where k copies
+    leave it no width: then those on the border share what is left of the k equally, and so does any image that lies
+    there. That is the mean over all ways to choose among them, and all four are 1 wherever the fakes are the reals.
 
     Higher is better. Precision, recall and coverage lie in [0, 1], density in [0, N / k], 1 in expectation for fakes
     from the distribution of the reals. Invariant under isometries and scalings of φ. Swapping real and fake swaps
@@ -52,10 +58,10 @@ def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
         ValueError: Fewer than k + 1 images of either, columns that don't match, features that are not finite, or reals
             that are all alike.
     """
-    check_number("k", k)
-    check_samples(real, fake, k + 1)
-    of_real, of_fake = (nearest(features, k)[0][:, -1] for features in (real, fake))
-    (covered, holders), (recalled, _) = within(real, fake, of_real[:, None], of_fake[None])
+    k = check_number("k", k)
+    real, fake = check_samples(real, fake, k + 1, np.float32)
+    around_fake = Balls(*(of_ball.T for of_ball in balls(fake, k)))
+    (covered, holders), (recalled, _) = within(real, fake, balls(real, k), around_fake)
     return PRDC(
         precision=float((holders > 0).mean()),
         recall=float((recalled > 0).mean()),
@@ -64,7 +70,7 @@ def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
     )
 
 
-def realism(real: Array, fake: Array, k: int = NEIGHBOURS) -> Array:
+def realism(real: Numbers, fake: Numbers, k: int = NEIGHBOURS) -> Array:
     """Realism of single images (M,); see :meth:`RealImages.realism`.
 
     Args:
@@ -77,11 +83,10 @@ def realism(real: Array, fake: Array, k: int = NEIGHBOURS) -> Array:
             are not finite.
     """
     support = RealImages(real, k)
-    check_features("fake", fake, 1, real.shape[1])
-    return support.realism(fake)
+    return support.realism(check_features("fake", fake, 1, support.features.shape[1], np.float32))
 
 
-def kid(real: Array, fake: Array) -> float:
+def kid(real: Numbers, fake: Numbers) -> float:
     """Kernel distance (KID): the unbiased estimate of the squared maximum mean discrepancy, over all pairs.
 
     ``mean_{i≠i'} κ(x_i, x_i') + mean_{j≠j'} κ(y_j, y_j') − 2 mean_{ij} κ(x_i, y_j)`` with ``κ(x, y) = (x·y/D + 1)³``.
@@ -99,8 +104,11 @@ def kid(real: Array, fake: Array) -> float:
         ValueError: Fewer than 2 images of either, columns that don't match, features that are not finite, or reals
             that are all alike.
     """
-    check_samples(real, fake, 2)
-    return mean_kernel(real) + mean_kernel(fake) - 2 * mean_kernel(real, fake)
+    real, fake = check_samples(real, fake, 2)
+    found = mean_kernel(real) + mean_kernel(fake) - 2 * mean_kernel(real, fake)
+    if not np.isfinite(found):
+        raise ValueError("real and fake must be smaller: the third powers of their products are infinite")
+    return found
 
 
 def kernel(x: Array, y: Array) -> Array:
@@ -110,21 +118,19 @@ def kernel(x: Array, y: Array) -> Array:
 
 def mean_kernel(x: Array, y: Array | None = None) -> float:
     """Mean of ``(x·y/D + 1)³`` over the rows of x (N, D) and of y (M, D), or over pairs of two rows of x."""
-    other = x if y is None else y
-    dtype = np.result_type(x, other, np.float32)
-    total = 0.0
+    other, total = x if y is None else y, 0.0
     for rows in tiles(len(x)):
-        a = torch.from_numpy(x[rows].astype(dtype))
+        a = torch.from_numpy(x[rows])
         for columns in tiles(len(other), rows.start if y is None else 0):
-            kernel = (a @ torch.from_numpy(other[columns].astype(dtype)).T).div_(x.shape[1]).add_(1).pow_(3)
+            kernel = (a @ torch.from_numpy(other[columns]).T).div_(x.shape[1]).add_(1).pow_(3)
             if y is None and rows == columns:
                 kernel.fill_diagonal_(0)
             # A tile above the diagonal stands for its mirror image too.
-            total += float(kernel.sum(dtype=torch.float64)) * (2 if y is None and rows != columns else 1)
+            total += float(kernel.sum()) * (2 if y is None and rows != columns else 1)
     return total / (len(x) * (len(other) - (y is None)))
 
 
-def frechet_distance(real: Array, fake: Array) -> float:
+def frechet_distance(real: Numbers, fake: Numbers) -> float:
     """Fréchet distance of the Gaussians through two sets of features (FID, where φ is an Inception network).
 
     ``|μ − ν|² + tr(Σ) + tr(Τ) − 2 tr((Σ Τ)^½)``, with the unbiased covariances ``Σ = XᵀX`` and ``Τ = YᵀY`` of centred
@@ -143,8 +149,10 @@ def frechet_distance(real: Array, fake: Array) -> float:
         ValueError: Fewer than 2 images of either, columns that don't match, features that are not finite, or reals
             that are all alike.
     """
-    check_samples(real, fake, 2)
-    of_real, of_fake = real.mean(0, dtype=np.float64), fake.mean(0, dtype=np.float64)
+    real, fake = check_samples(real, fake, 2)
+    unit = float(units(real, fake))
+    real, fake = rescaled(real, fake)
+    of_real, of_fake = real.mean(0), fake.mean(0)
     x, y, scale = real - of_real, fake - of_fake, np.sqrt((len(real) - 1) * (len(fake) - 1))
     if min(len(x), len(y)) < x.shape[1]:
         traces = [float(np.vdot(z, z)) / (len(z) - 1) for z in (x, y)]
@@ -159,4 +167,7 @@ def frechet_distance(real: Array, fake: Array) -> float:
         roots = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0))
     distance = ((of_real - of_fake) ** 2).sum() + sum(traces) - 2 * roots.sum() / scale
     # Rounding can make it negative.
-    return max(0.0, float(distance))
+    found = max(0.0, float(distance)) * unit * unit
+    if not np.isfinite(found):
+        raise ValueError("real and fake must be smaller: the square of their distance is infinite")
+    return found

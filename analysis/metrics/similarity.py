@@ -1,15 +1,12 @@
 """Similarity of two spaces that hold the same images: of their distances, kernels, neighbours and ranks."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-from analysis.metrics.checks import check_features, check_number, check_varied
-from analysis.metrics.neighbours import nearest, paired_distances, tiles
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from analysis.metrics.checks import Array, Index, Numbers, check_features, check_number, check_varied, rescaled
+from analysis.metrics.neighbours import nearest, paired_distances, rounding, tiles
+from analysis.metrics.ties import neighbourhoods
 
 NEIGHBOURS = 10
 
@@ -20,15 +17,15 @@ FITTED = 0.9
 """Share of the points that an intrinsic dimension is fitted to: the largest ratios are left out."""
 
 
-def check_pair(x: Array, y: Array, at_least: int) -> None:
-    """Raise ``ValueError`` unless x and y are finite matrices of equally many, and enough, rows."""
-    check_features("x", x, at_least)
-    check_features("y", y, at_least)
+def check_pair(x: Numbers, y: Numbers, at_least: int) -> tuple[Array, Array]:
+    """Both in units of their own; ``ValueError`` unless they are finite matrices of equally many, and enough, rows."""
+    x, y = check_features("x", x, at_least), check_features("y", y, at_least)
     if len(x) != len(y):
         raise ValueError(f"x and y must hold the same images, one a row, not {len(x)} and {len(y)} of them")
+    return rescaled(x)[0], rescaled(y)[0]
 
 
-def rsa(x: Array, y: Array) -> float:
+def rsa(x: Numbers, y: Numbers) -> float:
     """Representational similarity: Spearman correlation of the pairwise Euclidean distances in two spaces.
 
     In [-1, 1], higher is more similar, 0 in expectation for unrelated spaces; symmetric; invariant under isometries and
@@ -41,7 +38,7 @@ def rsa(x: Array, y: Array) -> float:
     Raises:
         ValueError: Shapes do not match, N < 4, values are not finite, or all distances are the same.
     """
-    check_pair(x, y, 4)
+    x, y = check_pair(x, y, 4)
     ranks = []
     for name, points in (("x", x), ("y", y)):
         ranks.append(centred_ranks(pdist(points)))
@@ -51,7 +48,7 @@ def rsa(x: Array, y: Array) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
-def cka(x: Array, y: Array, debiased: bool = True) -> float:
+def cka(x: Numbers, y: Numbers, debiased: bool = True) -> float:
     """Linear centred kernel alignment, ``HSIC(K, L) / √(HSIC(K, K) HSIC(L, L))`` with K = x xᵀ and L = y yᵀ, centred.
 
     Biased, HSIC is ``⟨K, L⟩`` (Kornblith et al. 2019, equations 3 and 4). Debiased, it is the unbiased estimate of Song
@@ -71,8 +68,7 @@ def cka(x: Array, y: Array, debiased: bool = True) -> float:
         ValueError: Shapes do not match, N < 4, values are not finite, or all points are alike (debiased: or equally far
             apart).
     """
-    check_pair(x, y, 4)
-    x, y = centred(x), centred(y)
+    x, y = map(centred, check_pair(x, y, 4))
     whole = _gram_products(x, y)
     hsic, n = whole, len(x)
     if debiased:
@@ -96,12 +92,17 @@ def _gram_products(x: Array, y: Array) -> Array:
     return products
 
 
-def mutual_knn(x: Array, y: Array, k: int = NEIGHBOURS) -> float:
+def mutual_knn(x: Numbers, y: Numbers, k: int = NEIGHBOURS) -> float:
     """Mean share of their k nearest neighbours that the images have in common in two spaces.
 
-    In [0, 1], higher is more similar, k/(N − 1) in expectation for unrelated spaces; symmetric; invariant under
-    isometries and scalings of either. Which of equally distant points are neighbours is arbitrary. Source: Huh et
-    al. 2024, appendix A.
+    ``1/(kN) Σ_ij w_ij v_ij`` where w_ij and v_ij say whether j is among the k nearest of i in x, and in y: 1 or 0, and
+    for those equally far that compete for the last places, what each gets if they share them equally. That is the mean
+    over all ways to choose among them, in each space by itself.
+
+    In [0, 1], higher is more similar, k/(N − 1) in expectation for unrelated spaces, with or without ties; symmetric;
+    invariant under isometries and scalings of either, and under the order of the images. A space has 1 with itself
+    where there are no ties, and less where there are, as these do not tell who is near: k/(N − 1) where all points are
+    equally far apart. Source: Huh et al. 2024, appendix A.
 
     Args:
         x: (N, D).
@@ -111,22 +112,23 @@ def mutual_knn(x: Array, y: Array, k: int = NEIGHBOURS) -> float:
     Raises:
         ValueError: Shapes do not match, N <= k, k < 1, values are not finite, or all points of a space are alike.
     """
-    check_number("k", k)
-    check_pair(x, y, k + 1)
-    check_varied("x", x)
-    check_varied("y", y)
-    n = len(x)
-    a, b = (nearest(points, k)[1] + n * np.arange(n)[:, None] for points in (x, y))
-    return len(np.intersect1d(a, b, assume_unique=True)) / (k * n)
+    k, (x, y) = _check_neighbours(x, y, k)
+    n, total = len(x), 0.0
+    for of_x, of_y in zip(neighbourhoods(x, k), neighbourhoods(y, k), strict=True):
+        (in_x, share_x), (in_y, share_y) = ((n * i + j, share) for i, j, share in (of_x, of_y))
+        _, a, b = np.intersect1d(in_x, in_y, assume_unique=True, return_indices=True)
+        total += float(share_x[a] @ share_y[b])
+    return total / (k * n)
 
 
-def information_imbalance(x: Array, y: Array, k: int = 1) -> tuple[float, float]:
+def information_imbalance(x: Numbers, y: Numbers, k: int = 1) -> tuple[float, float]:
     """How little the nearest neighbours in one space tell of those in the other: (Δ(x→y), Δ(y→x)).
 
     ``Δ(x→y) = 2/N · E r``, with r the rank by distance in y, from 1 up, of each of an image's k nearest others in x.
     Lower is more informative: (k + 1)/N where y has the same neighbours, 1 in expectation where it is unrelated, and
     always below 2. The two differ where one space holds what the other lacks; swapping the spaces swaps
-    them. Invariant under isometries and scalings of either. Equally distant images share their mean rank. Source:
+    them. Invariant under isometries and scalings of either, and under the order of the images. Equally distant images
+    share their mean rank in y, and the last of the k places in x: E is then over all ways to choose among them. Source:
     Glielmo et al. 2022, equation 3.
 
     Args:
@@ -137,35 +139,53 @@ def information_imbalance(x: Array, y: Array, k: int = 1) -> tuple[float, float]
     Raises:
         ValueError: Shapes do not match, N <= k, k < 1, values are not finite, or all points of a space are alike.
     """
-    check_number("k", k)
-    check_pair(x, y, k + 1)
+    k, (x, y) = _check_neighbours(x, y, k)
+    return 2 / len(x) * _mean_rank(x, y, k), 2 / len(x) * _mean_rank(y, x, k)
+
+
+def _check_neighbours(x: Numbers, y: Numbers, k: int) -> tuple[int, tuple[Array, Array]]:
+    """The number, and both spaces, whose points are more than that and not all alike; else ``ValueError``."""
+    k = check_number("k", k)
+    x, y = check_pair(x, y, k + 1)
     check_varied("x", x)
     check_varied("y", y)
-    forward, backward = (_ranks(b, nearest(a, k)[1]).mean() for a, b in ((x, y), (y, x)))
-    return float(2 / len(x) * forward), float(2 / len(x) * backward)
+    return k, (x, y)
 
 
-def _ranks(points: Array, others: Index) -> Array:
-    """By distance (N, k), from 1 up, of some others (N, k) of each of the points (N, D)."""
+def _mean_rank(near: Array, points: Array, k: int) -> float:
+    """Mean rank by distance between points (N, D), from 1 up, of the k nearest of each in another space (N, E)."""
     points = centred(points)
-    lengths = (points**2).sum(1)
-    squared = np.stack([paired_distances(points, points[other]) ** 2 for other in others.T], axis=1)
+    lengths, total = (points**2).sum(1), 0.0
+    for i, j, share in neighbourhoods(near, k):
+        of = slice(i.min(), i.max() + 1)
+        scale = lengths[of, None] + lengths
+        between = scale - 2 * points[of] @ points.T
+        np.fill_diagonal(between[:, of], np.inf)
+        total += float(share @ _ranks(between, ROUNDING * scale, i - of.start, j))
+    return total / (k * len(points))
+
+
+def _ranks(between: Array, slack: Array, i: Index, j: Index) -> Array:
+    """Rank (P,) of between[i, j] in row i of between (M, N); what lies within its slack (M, N) of it is equal."""
     # A rank is 1 + those nearer + half of the others as far, or half of 1 + those nearer + those no farther.
-    twice = np.ones(others.shape)
-    for rows in tiles(len(points)):
-        for columns in tiles(len(points)):
-            scale = lengths[rows, None] + lengths[columns]
-            between = scale - 2 * points[rows] @ points[columns].T
-            if rows == columns:
-                np.fill_diagonal(between, np.inf)
-            scale *= ROUNDING
-            for i, limit in enumerate(squared[rows].T):
-                gap = between - limit[:, None]
-                twice[rows, i] += np.count_nonzero(gap < -scale, axis=1) + np.count_nonzero(gap <= scale, axis=1)
-    return twice / 2
+    twice, chosen = np.ones(len(i)), np.bincount(i)[i]
+    k = chosen.min()
+    single, shared = np.flatnonzero(chosen == k).reshape(-1, k), np.flatnonzero(chosen > k)
+    at = i[single[:, 0]]
+    limits, of_single, slack_of_single = between[i, j], between[at], slack[at]
+    for column in single.T:
+        gap = of_single - limits[column, None]
+        twice[column] += np.count_nonzero(gap < -slack_of_single, axis=1)
+        twice[column] += np.count_nonzero(gap <= slack_of_single, axis=1)
+    # Of many in one row it is quicker to look up the ranks in order.
+    for row in np.split(shared, np.flatnonzero(np.diff(i[shared])) + 1) if shared.size else ():
+        nearest_edge, farthest_edge = (np.sort(between[i[row[0]]] + side * slack[i[row[0]]]) for side in (1, -1))
+        twice[row] += np.searchsorted(nearest_edge, limits[row])
+        twice[row] += np.searchsorted(farthest_edge, limits[row], "right")
+    return np.asarray(twice / 2)
 
 
-def mixture(o: Array, e: Array, m: Array) -> dict[str, Array]:
+def mixture(o: Numbers, e: Numbers, m: Numbers) -> dict[str, Array]:
     """Whether the image made halfway between two values is a mixture of their images.
 
     With d the Euclidean distance of features, 0 the image O, 1 the image E and m that of the midpoint:
@@ -187,11 +207,12 @@ def mixture(o: Array, e: Array, m: Array) -> dict[str, Array]:
     Raises:
         ValueError: Shapes differ, or values are not finite.
     """
-    check_features("o", o, 1)
+    o = check_features("o", o, 1)
+    e, m = (check_features(name, features, 1, o.shape[1]) for name, features in (("e", e), ("m", m)))
     for name, features in (("e", e), ("m", m)):
-        check_features(name, features, 1, o.shape[1])
         if len(features) != len(o):
             raise ValueError(f"{name} must have one row for each of the {len(o)} of o, not {len(features)}")
+    o, e, m = rescaled(o, e, m, axis=1)
     whole, first, second = paired_distances(o, e), paired_distances(o, m), paired_distances(m, e)
     apart = whole > 0
     whole, way = np.where(apart, whole, 1.0), np.where(apart, first + second, 1.0)
@@ -202,7 +223,7 @@ def mixture(o: Array, e: Array, m: Array) -> dict[str, Array]:
     }
 
 
-def intrinsic_dimension(x: Array) -> float:
+def intrinsic_dimension(x: Numbers) -> float:
     """Dimension of the manifold that the points lie on, by the ratio μ of the distances to two neighbours (TwoNN).
 
     ``P(μ' ≤ μ) = 1 − μ^−d`` where the density is constant as far as the second neighbour; d is the slope through the
@@ -216,11 +237,12 @@ def intrinsic_dimension(x: Array) -> float:
     Raises:
         ValueError: N < 3, values are not finite, there are copies, or every second neighbour is as near as the first.
     """
-    check_features("x", x, 3)
-    distances, _ = nearest(x, 2)
-    if not distances.all():
+    (x,) = rescaled(check_features("x", x, 3))
+    first, second = nearest(x, 2)[0].T
+    slack = rounding(x, second)
+    if (first <= slack).any():
         raise ValueError("x must hold no point twice")
-    log_ratio = np.sort(np.log(distances[:, 1] / distances[:, 0]))[: int(FITTED * len(x))]
+    log_ratio = np.sort(np.log(np.where(second - first <= slack, 1, second / first)))[: int(FITTED * len(x))]
     if not log_ratio.any():
         raise ValueError("x must hold points whose second neighbours are farther than their first")
     tail = -np.log1p(-np.arange(1, len(log_ratio) + 1) / len(x))

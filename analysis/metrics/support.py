@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics.checks import check_features, check_number
-from analysis.metrics.neighbours import Array, nearest, within
+from analysis.metrics.checks import Array, Numbers, check_features, check_number
+from analysis.metrics.neighbours import Balls, nearest, rounding, within
+from analysis.metrics.ties import balls
 
 NEIGHBOURS = 3
 """Which neighbour's distance is the radius of a ball around a real image, as in Kynkäänniemi et al. 2019."""
@@ -19,9 +20,10 @@ class RealImages:
     Attributes:
         features: φ of the real images, (N, D).
         k: Which neighbour's distance is a ball's radius.
+        balls: Around the real images, which share their borders as in :func:`prdc`.
         radii: Of the balls, (N,).
         trusted: Balls that realism rests on, (N,). Those of outliers are so wide that they take in broken images: the
-            wider half is left out. Those of images with k copies have no width.
+            wider half is left out. Those of images with k copies have no width, and nothing to compare with.
 
     Args:
         features: φ of the real images, (N, D).
@@ -31,17 +33,17 @@ class RealImages:
         ValueError: Fewer than k + 1 images, nearly all of them copies of each other, or features that are not finite.
     """
 
-    def __init__(self, features: Array, k: int = NEIGHBOURS) -> None:
-        check_number("k", k)
-        check_features("real", features, k + 1)
-        self.features, self.k = features, k
-        self.radii = nearest(features, k)[0][:, -1]
+    def __init__(self, features: Numbers, k: int = NEIGHBOURS) -> None:
+        self.k = check_number("k", k)
+        self.features = check_features("real", features, self.k + 1, least=np.float32)
+        self.balls = balls(self.features, self.k)
+        self.radii = self.balls.radii[:, 0]
         wide = self.radii > 0
         if wide.sum() <= k:
             raise ValueError(f"real must hold more than {k} images with fewer than {k} copies, not {wide.sum()}")
-        self.trusted = wide & (self.radii <= np.median(self.radii[wide]))
+        self.trusted = wide & (self.radii <= np.median(self.radii[wide]) + rounding(self.features, self.radii))
 
-    def realism(self, features: Array) -> Array:
+    def realism(self, features: Numbers) -> Array:
         """Realism of single images, ``max_i r_i / d(φ_i, φ(x))`` over the trusted half of the real images.
 
         At least 1 for an image inside a trusted ball; invariant under isometries and scalings of φ; higher is better.
@@ -51,18 +53,18 @@ class RealImages:
             features: φ of the images, (M, D).
 
         Returns:
-            (M,) in (0, 100], the bound where an image coincides with a real one.
+            (M,) in (0, 100], the bound where an image coincides with a trusted one.
 
         Raises:
             ValueError: Columns don't match, or features are not finite.
         """
         return self._largest_ratio(features, self.trusted)
 
-    def depth(self, features: Array) -> Array:
+    def depth(self, features: Numbers) -> Array:
         """How deep single images lie in the support: ``max_i r_i / d(φ_i, φ(x))`` over all real images.
 
-        Above 1 exactly where an image is :meth:`inside`. Invariant under isometries and scalings of φ; higher is
-        better.
+        Above 1 where an image is :meth:`inside`, or 1 if it only shares a border; else at most 1. Invariant under
+        isometries and scalings of φ; higher is better.
 
         Args:
             features: φ of the images, (M, D).
@@ -73,38 +75,43 @@ class RealImages:
         Raises:
             ValueError: Columns don't match, or features are not finite.
         """
-        return self._largest_ratio(features, self.radii > 0)
+        depths, copied = self._largest_ratio(features, self.radii > 0), self.features[self.radii == 0]
+        if copied.size:
+            [(_, holders)] = within(copied, features, Balls(np.zeros((len(copied), 1)), np.ones((len(copied), 1))))
+            depths[holders > 0] = MOST_REAL
+        return depths
 
-    def _largest_ratio(self, features: Array, among: NDArray[np.bool_]) -> Array:
-        check_features("features", features, 1, self.features.shape[1])
+    def _largest_ratio(self, features: Numbers, among: NDArray[np.bool_]) -> Array:
+        features = check_features("features", features, 1, self.features.shape[1], np.float32)
         balls = np.flatnonzero(among)
         found, _ = nearest(self.features[balls], 1, features, scale=self.radii[balls])
         return np.asarray(1 / np.maximum(found[:, 0], 1 / MOST_REAL))
 
-    def density_of(self, features: Array) -> Array:
+    def density_of(self, features: Numbers) -> Array:
         """Density of single images: the number of real images' balls that hold them, over k.
 
-        All N balls count. The mean over generated images is their density as in :func:`prdc`. In [0, N / k]; invariant
-        under isometries and scalings of φ; higher is better. Source: Naeem et al. 2020, section 3.
+        All N balls count, those on whose border an image lies by its share. The mean over generated images is their
+        density as in :func:`prdc`. In [0, N / k]; invariant under isometries and scalings of φ; higher is better.
+        Source: Naeem et al. 2020, section 3.
 
         Args:
             features: φ of the images, (M, D).
 
         Returns:
-            (M,) multiples of 1 / k.
+            (M,), multiples of 1 / k where no border is shared.
 
         Raises:
             ValueError: Columns don't match, or features are not finite.
         """
-        check_features("features", features, 1, self.features.shape[1])
-        [(_, holders)] = within(self.features, features, self.radii[:, None])
+        features = check_features("features", features, 1, self.features.shape[1], np.float32)
+        [(_, holders)] = within(self.features, features, self.balls)
         return holders / self.k
 
-    def inside(self, features: Array) -> NDArray[np.bool_]:
+    def inside(self, features: Numbers) -> NDArray[np.bool_]:
         """Whether single images are in-distribution: inside any real image's ball. Their share is precision.
 
-        All N balls count, as in :func:`prdc`. Invariant under isometries and scalings of φ; higher is better. Source:
-        Kynkäänniemi et al. 2019, equation 1, with ``<``.
+        All N balls count, as in :func:`prdc`, with borders that they share. Invariant under isometries and scalings of
+        φ; higher is better. Source: Kynkäänniemi et al. 2019, equation 1, with ``<``.
 
         Args:
             features: φ of the images, (M, D).
@@ -117,7 +124,7 @@ class RealImages:
         """
         return self.density_of(features) > 0
 
-    def covered(self, features: Array) -> NDArray[np.bool_]:
+    def covered(self, features: Numbers) -> NDArray[np.bool_]:
         """Whether the ball of each real image (N,) holds any of the images; the share of them is their coverage.
 
         Invariant under isometries and scalings of φ; higher is better. Source: Naeem et al. 2020, section 3.
@@ -128,6 +135,6 @@ class RealImages:
         Raises:
             ValueError: Columns don't match, or features are not finite.
         """
-        check_features("features", features, 1, self.features.shape[1])
-        [(covered, _)] = within(self.features, features, self.radii[:, None])
+        features = check_features("features", features, 1, self.features.shape[1], np.float32)
+        [(covered, _)] = within(self.features, features, self.balls)
         return covered > 0

@@ -6,9 +6,10 @@ import torch
 from scipy.spatial.distance import cdist
 
 from analysis.metrics import neighbours
-from analysis.metrics.neighbours import nearest, paired_distances, within
+from analysis.metrics.neighbours import Balls, nearest, paired_distances, within
 from analysis.metrics.samples import frechet_distance, kid, prdc, realism
 from analysis.metrics.support import RealImages
+from analysis.metrics.ties import balls
 
 K = 5
 RNG = np.random.default_rng(0)
@@ -113,19 +114,70 @@ def test_nearest_measures_in_the_units_of_each_point():
 @pytest.mark.parametrize("points", [REAL, clusters(200, 32, 1e-5), grid(150, 3)], ids=["normal", "clusters", "ties"])
 @pytest.mark.usefixtures("tile")
 def test_pairs_within_radii_are_counted_to_the_last_one(points):
-    of_points, of_queries = (nearest(points, K)[0][:, -1] for _ in range(2))
+    around_points = Balls(nearest(points, K)[0][:, -1:], np.full((len(points), 1), 0.25))
+    around_queries = Balls(*(of_ball.T for of_ball in around_points))
     exact = np.stack([paired_distances(points, np.broadcast_to(query, points.shape)) for query in points], axis=1)
-    found = within(points, points, of_points[:, None], of_queries[None])
-    for inside, (of_point, of_query) in zip((exact < of_points[:, None], exact < of_queries), found, strict=True):
-        np.testing.assert_array_equal(of_point, inside.sum(1))
-        np.testing.assert_array_equal(of_query, inside.sum(0))
+    found = within(points, points, around_points, around_queries)
+    for (radii, _), (of_point, of_query) in zip((around_points, around_queries), found, strict=True):
+        held = np.where(exact < radii, 1, 0.25 * (exact == radii))
+        np.testing.assert_array_equal(of_point, held.sum(1))
+        np.testing.assert_array_equal(of_query, held.sum(0))
 
 
-def test_a_ball_leaves_out_its_border_and_an_empty_one_everything():
-    [(of_point, of_query)] = within(np.zeros((1, 1)), np.array([[0.0], [1.0], [2.0]]), np.array([[1.0]]))
-    assert of_point.tolist() == [1]
-    assert of_query.tolist() == [1, 0, 0]
-    assert within(REAL, REAL, np.zeros((300, 1)))[0][0].sum() == 0
+def test_a_ball_holds_its_share_of_its_border_and_one_without_width_nothing_else():
+    queries = np.array([[0.0], [1.0], [2.0]])
+    for radius, held in ((1.0, [1, 0.3, 0]), (0.0, [0.3, 0, 0]), (0.5, [1, 0, 0])):
+        [(of_point, of_query)] = within(np.zeros((1, 1)), queries, Balls(np.array([[radius]]), np.array([[0.3]])))
+        assert of_point.tolist() == [sum(held)]
+        assert of_query.tolist() == held
+
+
+def test_a_stray_image_far_away_blurs_no_border():
+    stray = np.concatenate([FAKE, np.full((1, 8), 1e15)])
+    assert prdc(REAL, stray)["precision"] * len(stray) == pytest.approx(prdc(REAL, FAKE)["precision"] * len(FAKE))
+    assert prdc(REAL, stray)["recall"] >= prdc(REAL, FAKE)["recall"] > 0
+
+
+CROWDED = {
+    "copies": np.repeat(RNG.normal(size=(20, 6)), K + 3, axis=0),
+    "copies of some": np.concatenate([np.repeat(RNG.normal(size=(1, 6)), 30, axis=0), RNG.normal(size=(50, 6))]),
+    "grid": np.stack(np.meshgrid(*[np.arange(6.0)] * 3), axis=-1).reshape(-1, 3),
+    "one-hots": np.eye(40),
+    "classes": np.eye(7)[np.random.default_rng(5).integers(7, size=120)],
+}
+
+
+def held_by_definition(real, fake, k):
+    """How much of each fake (N, M) the ball of each real image holds: the mean over all ways to choose its members."""
+    near, of_fake = (np.rint(cdist(real, x) * 1e9) for x in (real, fake))
+    radius = np.sort(near, axis=1)[:, k, None]
+    nearer, on_border = ((order(near, radius)).sum(1, keepdims=True) for order in (np.less, np.equal))
+    return np.where(of_fake < radius, 1, (of_fake == radius) * (k - nearer) / on_border)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("k", [1, 3, K])
+@pytest.mark.parametrize("crowd", CROWDED)
+def test_ties_and_copies_share_the_borders_of_balls(crowd, k, turned):
+    real = CROWDED[crowd]
+    real = 3 * real @ rotation(real.shape[1]) + 10 if turned else real
+    fake = np.concatenate([real[::3], real[::7], real[1:9] + 0.4])
+    whole = prdc(real, real, k)
+    assert whole == pytest.approx(dict.fromkeys(whole, 1), rel=1e-12)
+    held, recalled = held_by_definition(real, fake, k), held_by_definition(fake, real, k)
+    expected = {
+        "precision": (held > 0).any(axis=0).mean(),
+        "recall": (recalled > 0).any(axis=0).mean(),
+        "density": held.sum() / (k * len(fake)),
+        "coverage": (held > 0).any(axis=1).mean(),
+    }
+    assert prdc(real, fake, k) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("crowd", CROWDED)
+def test_a_ball_holds_k_of_its_own_images(crowd):
+    [(held, _)] = within(CROWDED[crowd], CROWDED[crowd], balls(CROWDED[crowd], K))
+    np.testing.assert_allclose(held, K)
 
 
 def test_units_next_to_nothing_leave_the_nearest_the_nearest():
@@ -185,10 +237,10 @@ def test_prdc_of_disjoint_supports_is_zero():
     assert set(prdc(REAL, FAKE + 100).values()) == {0}
 
 
-def test_copies_of_one_real_image_are_precise_and_recall_nothing():
+def test_copies_of_one_real_image_are_precise_and_recall_only_it():
     values = prdc(REAL, np.repeat(REAL[:1], 50, axis=0))
     assert values["precision"] == 1
-    assert values["recall"] == 0
+    assert values["recall"] == 1 / 300
     assert values["coverage"] < 0.1
 
 
@@ -232,7 +284,7 @@ def test_realism_and_depth_are_one_on_the_border_and_above_it_inside():
         assert measured(np.array([[-1.0], [-0.5], [-2.0]])).tolist() == [1, 2, 0.5]
 
 
-def test_copies_have_no_ball_and_are_not_trusted():
+def test_copies_have_balls_without_width_and_are_not_trusted():
     support = RealImages(np.concatenate([np.repeat(REAL[:1], 200, axis=0), REAL]))
     assert (support.radii[:201] == 0).all()
     assert support.trusted.sum() == 150

@@ -262,7 +262,7 @@ BAD = [
     (PERFECT * np.nan, GRID, "codes must be finite"),
     (PERFECT, GRID[1:], "factors must be"),
     (PERFECT, GRID[:, 0], "factors must be"),
-    (PERFECT, GRID.astype(float), "factors must be integers"),
+    (PERFECT, GRID.astype(float), "factors must be class numbers"),
     (PERFECT, np.where([True, False, True], GRID, 0), "factors must hold at least two classes"),
 ]
 

@@ -1,0 +1,117 @@
+"""Neighbours of spaces whose distances are few: copies, grids and one-hots, against the definition."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from analysis.metrics.calibration import halves, permutations
+from analysis.metrics.comparisons import MutualKNN, centred_gram
+from analysis.metrics.similarity import information_imbalance, mutual_knn
+from analysis.metrics.ties import neighbourhoods
+
+RNG = np.random.default_rng(0)
+N, D = 64, 6
+TIED = {
+    "copies": np.repeat(RNG.normal(size=(4, D)), 16, axis=0),
+    "mostly copies": np.concatenate([np.zeros((50, D)), RNG.normal(size=(14, D))]),
+    "grid": np.stack(np.meshgrid(*[np.arange(2.0)] * D), axis=-1).reshape(-1, D),
+    "one-hots": np.eye(D)[RNG.integers(D, size=N)],
+    "all equally far": np.eye(N),
+}
+UNTIED = RNG.normal(size=(N, D))
+SPACES = pytest.mark.parametrize("space", TIED)
+NUMBERS = pytest.mark.parametrize("k", [1, 4, 10, N - 1])
+
+
+def distances(x):
+    """Between points, in whole numbers, so that equal ones are equal; infinite to oneself."""
+    found = np.rint(cdist(x, x) * 1e9)
+    np.fill_diagonal(found, np.inf)
+    return found
+
+
+def shares(x, k):
+    """How often j (N, N) is among the k nearest of i over all ways to choose, counted one by one."""
+    found = np.zeros((len(x), len(x)))
+    for i, row in enumerate(distances(x)):
+        last = np.sort(row)[k - 1]
+        nearer, tied = np.flatnonzero(row < last), np.flatnonzero(row == last)
+        found[i, nearer], found[i, tied] = 1, (k - len(nearer)) / len(tied)
+    return found
+
+
+def mean_rank(x, y, k):
+    to_others, ranks = distances(y), np.zeros((len(y), len(y)))
+    for i, row in enumerate(to_others):
+        ranks[i] = [(row < r).sum() + ((row == r).sum() + 1) / 2 for r in row]
+    return (shares(x, k) * ranks).sum() / (k * len(x))
+
+
+def turned(x):
+    return 5 * x @ np.linalg.qr(np.random.default_rng(1).normal(size=(x.shape[1],) * 2))[0] - 3
+
+
+@SPACES
+@NUMBERS
+def test_common_neighbours_are_the_mean_over_all_choices_among_equals(space, k):
+    x = TIED[space]
+    for y in (x, UNTIED, *TIED.values()):
+        expected = (shares(x, k) * shares(y, k)).sum() / (k * N)
+        assert mutual_knn(x, y, k) == pytest.approx(expected, rel=1e-12)
+        assert mutual_knn(turned(y), turned(x), k) == pytest.approx(expected, rel=1e-12)
+
+
+@SPACES
+@NUMBERS
+def test_ranks_of_neighbours_are_the_mean_over_all_choices_among_equals(space, k):
+    x = TIED[space]
+    for y in (x, UNTIED, *TIED.values()):
+        expected = pytest.approx([2 / N * mean_rank(*both, k) for both in ((x, y), (y, x))], rel=1e-12)
+        assert information_imbalance(x, y, k) == expected
+        assert information_imbalance(turned(x), turned(y), k) == expected
+
+
+@SPACES
+def test_neither_the_order_of_images_nor_of_columns_decides(space):
+    x, order = TIED[space], np.random.default_rng(2).permutation(N)
+    for y in (UNTIED, TIED["one-hots"]):
+        for measure in (mutual_knn, information_imbalance):
+            assert measure(x[order], y[order]) == pytest.approx(measure(x, y), rel=1e-12)
+            assert measure(x[:, ::-1], y) == pytest.approx(measure(x, y), rel=1e-12)
+
+
+def test_unrelated_spaces_of_mostly_equal_rows_agree_by_chance():
+    rng, found = np.random.default_rng(3), []
+    for _ in range(200):
+        x, y = (np.where(rng.random((N, 1)) < 0.8, 0, rng.normal(size=(N, 3))) for _ in range(2))
+        found.append(mutual_knn(x, y))
+    assert np.mean(found) == pytest.approx(10 / (N - 1), abs=3.5 * np.std(found) / np.sqrt(200))
+
+
+def test_where_all_are_equally_far_nothing_is_told():
+    assert mutual_knn(np.eye(N), np.eye(N)[::-1]) == pytest.approx(10 / (N - 1))
+    assert information_imbalance(np.eye(N), UNTIED)[0] == pytest.approx(1)
+
+
+@SPACES
+def test_prepared_neighbours_in_common_are_those_of_the_arrays(space):
+    x, y = TIED[space], UNTIED
+    for a, b in ((x, y), (y, x), (x, TIED["grid"])):
+        similarity = MutualKNN(centred_gram(a), centred_gram(b))
+        assert similarity.value() == pytest.approx(mutual_knn(a, b), rel=1e-9)
+        orders, keep = permutations(N, 0)[:5], halves(N, 0)[:8]
+        np.testing.assert_allclose(similarity.permuted(orders), [mutual_knn(a[order], b) for order in orders])
+        apart = [half for half in keep if np.ptp(a[half], axis=0).any() and np.ptp(b[half], axis=0).any()]
+        # Five of 31 others, as 10 of 63.
+        np.testing.assert_allclose(similarity.subset(np.array(apart)), [mutual_knn(a[h], b[h], 5) for h in apart])
+
+
+@pytest.mark.parametrize("tile", [4, 1024])
+@SPACES
+@NUMBERS
+def test_everyone_has_k_neighbours_in_all(space, k, tile, monkeypatch):
+    monkeypatch.setattr("analysis.metrics.ties.TILE", tile)
+    found = np.zeros((N, N))
+    for i, j, share in neighbourhoods(TIED[space], k):
+        found[i, j] += share
+    np.testing.assert_allclose(found, shares(TIED[space], k))
