@@ -3,8 +3,8 @@
 Arrays may be numpy's or PyTorch's, on any device, with or without a gradient; of booleans, integers or floats of any
 width and byte order; in any layout, and read-only. They leave in double precision and in one piece. A ``ValueError``
 that begins with the argument's name meets lists, objects, text, complex numbers, masked arrays, whose mask would be
-lost, and what is NaN, infinite, or too large for double precision. Labels of classes are integers or booleans, and
-compared by equality alone. Other whole numbers may be of any integral type, but no booleans.
+lost, and what is NaN, infinite, or too large for double precision. Labels of classes are whole numbers, and compared by
+equality alone. Other whole numbers may be of any integral type, but no booleans.
 """
 
 import operator
@@ -89,10 +89,11 @@ def check_seed(seed: int) -> int:
 
 
 def check_labels(name: str, labels: Numbers) -> NDArray[Any]:
-    """Labels of classes, of the type that they have; ``ValueError`` unless they are integers or booleans."""
+    """Labels of classes, of the type that they have; ``ValueError`` unless they are whole numbers."""
     held = _held(name, labels)
-    if held.dtype.kind == "f":
-        raise ValueError(f"{name} must be class numbers, which are integers, not {held.dtype}")
+    # Infinity is no whole number, and neither is NaN.
+    if held.dtype.kind == "f" and not (np.isfinite(held) & (held == np.trunc(held))).all():
+        raise ValueError(f"{name} must be class numbers, which are whole: it holds others")
     return held
 
 
@@ -103,6 +104,8 @@ def check_table(codes: Numbers, factors: Numbers, at_least: int = 1) -> tuple[Ar
         ValueError: Shapes do not match, codes are not finite, factors are no integers, or one has a single class.
     """
     codes, factors = check_features("codes", codes, at_least), check_labels("factors", factors)
+    if factors.dtype.kind == "f":
+        raise ValueError(f"factors must be class numbers, which are integers, not {factors.dtype}")
     if factors.ndim != 2 or len(factors) != len(codes) or not factors.size:
         raise ValueError(f"factors must be (N, K) with the N = {len(codes)} of codes, not {factors.shape}")
     if (factors == factors[0]).all(axis=0).any():

@@ -9,7 +9,6 @@ from analysis.metrics import neighbours
 from analysis.metrics.neighbours import Balls, nearest, paired_distances, within
 from analysis.metrics.samples import frechet_distance, kid, prdc, realism
 from analysis.metrics.support import RealImages
-from analysis.metrics.ties import balls
 
 K = 5
 RNG = np.random.default_rng(0)
@@ -130,54 +129,6 @@ def test_a_ball_holds_its_share_of_its_border_and_one_without_width_nothing_else
         [(of_point, of_query)] = within(np.zeros((1, 1)), queries, Balls(np.array([[radius]]), np.array([[0.3]])))
         assert of_point.tolist() == [sum(held)]
         assert of_query.tolist() == held
-
-
-def test_a_stray_image_far_away_blurs_no_border():
-    stray = np.concatenate([FAKE, np.full((1, 8), 1e15)])
-    assert prdc(REAL, stray)["precision"] * len(stray) == pytest.approx(prdc(REAL, FAKE)["precision"] * len(FAKE))
-    assert prdc(REAL, stray)["recall"] >= prdc(REAL, FAKE)["recall"] > 0
-
-
-CROWDED = {
-    "copies": np.repeat(RNG.normal(size=(20, 6)), K + 3, axis=0),
-    "copies of some": np.concatenate([np.repeat(RNG.normal(size=(1, 6)), 30, axis=0), RNG.normal(size=(50, 6))]),
-    "grid": np.stack(np.meshgrid(*[np.arange(6.0)] * 3), axis=-1).reshape(-1, 3),
-    "one-hots": np.eye(40),
-    "classes": np.eye(7)[np.random.default_rng(5).integers(7, size=120)],
-}
-
-
-def held_by_definition(real, fake, k):
-    """How much of each fake (N, M) the ball of each real image holds: the mean over all ways to choose its members."""
-    near, of_fake = (np.rint(cdist(real, x) * 1e9) for x in (real, fake))
-    radius = np.sort(near, axis=1)[:, k, None]
-    nearer, on_border = ((order(near, radius)).sum(1, keepdims=True) for order in (np.less, np.equal))
-    return np.where(of_fake < radius, 1, (of_fake == radius) * (k - nearer) / on_border)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("k", [1, 3, K])
-@pytest.mark.parametrize("crowd", CROWDED)
-def test_ties_and_copies_share_the_borders_of_balls(crowd, k, turned):
-    real = CROWDED[crowd]
-    real = 3 * real @ rotation(real.shape[1]) + 10 if turned else real
-    fake = np.concatenate([real[::3], real[::7], real[1:9] + 0.4])
-    whole = prdc(real, real, k)
-    assert whole == pytest.approx(dict.fromkeys(whole, 1), rel=1e-12)
-    held, recalled = held_by_definition(real, fake, k), held_by_definition(fake, real, k)
-    expected = {
-        "precision": (held > 0).any(axis=0).mean(),
-        "recall": (recalled > 0).any(axis=0).mean(),
-        "density": held.sum() / (k * len(fake)),
-        "coverage": (held > 0).any(axis=1).mean(),
-    }
-    assert prdc(real, fake, k) == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("crowd", CROWDED)
-def test_a_ball_holds_k_of_its_own_images(crowd):
-    [(held, _)] = within(CROWDED[crowd], CROWDED[crowd], balls(CROWDED[crowd], K))
-    np.testing.assert_allclose(held, K)
 
 
 def test_units_next_to_nothing_leave_the_nearest_the_nearest():

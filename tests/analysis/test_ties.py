@@ -6,8 +6,10 @@ from scipy.spatial.distance import cdist
 
 from analysis.metrics.calibration import halves, permutations
 from analysis.metrics.comparisons import MutualKNN, centred_gram
+from analysis.metrics.neighbours import within
+from analysis.metrics.samples import prdc
 from analysis.metrics.similarity import information_imbalance, mutual_knn
-from analysis.metrics.ties import neighbourhoods
+from analysis.metrics.ties import balls, neighbourhoods
 
 RNG = np.random.default_rng(0)
 N, D = 64, 6
@@ -115,3 +117,52 @@ def test_everyone_has_k_neighbours_in_all(space, k, tile, monkeypatch):
     for i, j, share in neighbourhoods(TIED[space], k):
         found[i, j] += share
     np.testing.assert_allclose(found, shares(TIED[space], k))
+
+
+CROWDED = {
+    "copies": np.repeat(RNG.normal(size=(20, 6)), 8, axis=0),
+    "copies of some": np.concatenate([np.repeat(RNG.normal(size=(1, 6)), 30, axis=0), RNG.normal(size=(50, 6))]),
+    "grid": np.stack(np.meshgrid(*[np.arange(6.0)] * 3), axis=-1).reshape(-1, 3),
+    "one-hots": np.eye(40),
+    "classes": np.eye(7)[np.random.default_rng(5).integers(7, size=120)],
+}
+
+
+def held_by_definition(real, fake, k):
+    """How much of each fake (N, M) the ball of each real image holds: the mean over all ways to choose its members."""
+    near, of_fake = (np.rint(cdist(real, x) * 1e9) for x in (real, fake))
+    radius = np.sort(near, axis=1)[:, k, None]
+    nearer, on_border = ((order(near, radius)).sum(1, keepdims=True) for order in (np.less, np.equal))
+    return np.where(of_fake < radius, 1, (of_fake == radius) * (k - nearer) / on_border)
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("crowd", CROWDED)
+def test_ties_and_copies_share_the_borders_of_balls(crowd, k, is_turned):
+    real = CROWDED[crowd]
+    real = turned(real) if is_turned else real
+    fake = np.concatenate([real[::3], real[::7], real[1:9] + 0.4])
+    whole = prdc(real, real, k)
+    assert whole == pytest.approx(dict.fromkeys(whole, 1), rel=1e-12)
+    held, recalled = held_by_definition(real, fake, k), held_by_definition(fake, real, k)
+    expected = {
+        "precision": (held > 0).any(axis=0).mean(),
+        "recall": (recalled > 0).any(axis=0).mean(),
+        "density": held.sum() / (k * len(fake)),
+        "coverage": (held > 0).any(axis=1).mean(),
+    }
+    assert prdc(real, fake, k) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("crowd", CROWDED)
+def test_a_ball_holds_k_of_its_own_images(crowd):
+    [(held, _)] = within(CROWDED[crowd], CROWDED[crowd], balls(CROWDED[crowd], 5))
+    np.testing.assert_allclose(held, 5)
+
+
+def test_a_stray_image_far_away_blurs_no_border():
+    real, fake = UNTIED, UNTIED + 0.5
+    stray, plain = prdc(real, np.concatenate([fake, np.full((1, D), 1e15)])), prdc(real, fake)
+    assert stray["precision"] * (N + 1) == pytest.approx(plain["precision"] * N)
+    assert stray["recall"] >= plain["recall"] > 0
