@@ -168,21 +168,13 @@ def _mean_rank(near: Array, points: Array, k: int) -> float:
 def _ranks(between: Array, slack: Array, i: Index, j: Index) -> Array:
     """Rank (P,) of between[i, j] in row i of between (M, N); what lies within its slack (M, N) of it is equal."""
     # A rank is 1 + those nearer + half of the others as far, or half of 1 + those nearer + those no farther.
-    twice, chosen = np.ones(len(i)), np.bincount(i)[i]
-    k = chosen.min()
-    single, shared = np.flatnonzero(chosen == k).reshape(-1, k), np.flatnonzero(chosen > k)
-    at = i[single[:, 0]]
-    limits, of_single, slack_of_single = between[i, j], between[at], slack[at]
-    for column in single.T:
-        gap = of_single - limits[column, None]
-        twice[column] += np.count_nonzero(gap < -slack_of_single, axis=1)
-        twice[column] += np.count_nonzero(gap <= slack_of_single, axis=1)
-    # Of many in one row it is quicker to look up the ranks in order.
-    for row in np.split(shared, np.flatnonzero(np.diff(i[shared])) + 1) if shared.size else ():
-        nearest_edge, farthest_edge = (np.sort(between[i[row[0]]] + side * slack[i[row[0]]]) for side in (1, -1))
-        twice[row] += np.searchsorted(nearest_edge, limits[row])
-        twice[row] += np.searchsorted(farthest_edge, limits[row], "right")
-    return np.asarray(twice / 2)
+    twice, order = np.ones(len(i)), np.argsort(i, kind="stable")
+    for of_row in np.split(order, np.flatnonzero(np.diff(i[order])) + 1):
+        row = i[of_row[0]]
+        limits = between[row, j[of_row]]
+        twice[of_row] += np.searchsorted(np.sort(between[row] + slack[row]), limits)
+        twice[of_row] += np.searchsorted(np.sort(between[row] - slack[row]), limits, "right")
+    return twice / 2
 
 
 def mixture(o: Numbers, e: Numbers, m: Numbers) -> dict[str, Array]:
