@@ -27,11 +27,15 @@ def doubt(row: Row, own: Own, ruler: Ruler) -> None:
         reason = f"collapsed: its images differ by {own.variety:.2f} of what real ones do"
         row |= {"verdict": "X", "status": "collapsed", "reason": reason}
     elif own.poor and row["property"] != "smoothness":
-        reason = (
-            f"too poor to judge: {own.inside.mean():.2f} of its own images are in-distribution, of cross-fades of real "
-            f"ones {ruler.null.mean():.2f}"
+        shares = (
+            f"{own.inside.mean():.2f} of its own images are in-distribution, of cross-fades of real ones "
+            f"{ruler.null.mean():.2f}"
         )
-        row |= {"verdict": "~" if row["verdict"] == "V" else row["verdict"], "status": "poor", "reason": reason}
+        status, reason = "poor", f"too poor to judge: {shares}"
+        if own.unclear:
+            real = f"of the {len(ruler.real):,} that are held out {ruler.ceiling.mean():.2f}"
+            status, reason = "few", f"too few real images to judge by: {shares}, {real}"
+        row |= {"verdict": "~" if row["verdict"] == "V" else row["verdict"], "status": status, "reason": reason}
 
 
 def judge(headlines: Iterable[Sequence[Row]], permuted: Sequence[tuple[Row, Estimate]]) -> None:

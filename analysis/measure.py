@@ -40,7 +40,9 @@ def measure(config: DictConfig, run: Path) -> None:
         InputError: ``run`` holds no trained model, or its weights are of another shape.
     """
     trained = Trained(config, run)
-    n = checked(config, trained.real)
+    for doubt in checked(config, trained.real):
+        print(doubt)
+    n = config.measure.n
     print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()
     trained.say_memory(n, list(trained.model.candidates))
@@ -77,8 +79,8 @@ def measure(config: DictConfig, run: Path) -> None:
     _log(config, rows, points, run)
 
 
-def checked(config: DictConfig, real: RealData) -> int:
-    """How many images are behind each number, after all has been made ready that needs no trained model.
+def checked(config: DictConfig, real: RealData) -> list[str]:
+    """Make ready all that needs no trained model, and say what could not be judged; see :meth:`RealData.doubts`.
 
     Raises:
         InputError: ``measure.n`` is out of range, there are too few images, or a feature space cannot be had or tells
@@ -90,8 +92,7 @@ def checked(config: DictConfig, real: RealData) -> int:
             f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
         )
     _ = real.factors
-    real.check_told_apart()
-    return n
+    return real.doubts(n)
 
 
 def settings(config: DictConfig, run: Path) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Sweep(Callback):
 def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
     """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
 
-    Says what is understood of the data that cells will be trained on, once for each.
+    Says what is understood of the data that cells will be trained on, and what could not be judged with so few images,
+    once for each.
 
     Args:
         cells: Configs by directory.
@@ -60,14 +61,20 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
     """
     kept = {cell: get_method(config.prepare)(config, cell) for cell, config in cells.items()}
     told: set[str] = set()
+
+    def tell(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            print(line)
+
     # Only now that all can be trained, since a labeller may have to be trained for it.
     for cell, config in cells.items():
         real = real_data(config, kept[cell].data)
-        if real.data is not None and not is_trained(cell) and (understood := real.data.told()) not in told:
-            told.add(understood)
-            print(f"data: {understood}")
+        if real.data is not None and not is_trained(cell):
+            tell(f"data: {real.data.told()}")
         if config.measure.n and not is_measured(config, cell):
-            measuring.checked(config, real)
+            for doubt in measuring.checked(config, real):
+                tell(doubt)
         if config.inject and not is_injected(config, cell):
             injecting.checked(config, real)
     return kept

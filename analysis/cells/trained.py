@@ -1,6 +1,7 @@
 """A finished training, and what its model is held against."""
 
 import json
+import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from analysis.experiment.subject import SMALLEST
+from analysis.experiment.scale import Scale
+from analysis.experiment.subject import SMALLEST, generator_of, held_apart
 from analysis.features.controls import UnreadError
 from analysis.features.factors import Factors, Phi
 from analysis.features.instances import instances
-from analysis.features.space import Space
 from datamodules.base import ImageDataModule, Images, to_float
 from datamodules.errors import InputError
 from datamodules.files import digest_of, readable
@@ -142,6 +143,7 @@ class RealData:
 
     def __init__(self, phi: DictConfig, data: ImageDataModule | None, cache: Path) -> None:
         self.phi, self.data, self.cache = phi, data, cache
+        self._doubts: dict[int, list[str]] = {}
 
     @cached_property
     def phis(self) -> dict[str, Phi]:
@@ -181,15 +183,35 @@ class RealData:
             return None
         return Factors(self._test.values, self.data.factors, self.data.render)
 
-    def check_told_apart(self) -> None:
-        """See that every feature space tells the real images apart.
+    def doubts(self, n: int) -> list[str]:
+        """Why nothing could be said of whether images are of the data, a line for each feature space where that is so.
+
+        Told with mixtures of real images by one seed, so that all cells of a study have the same doubts.
+
+        Args:
+            n: Images behind each number.
 
         Raises:
-            InputError: One does not, cannot be had, or there are too few images.
+            InputError: A feature space does not tell the real images apart, cannot be had, or there are too few images.
         """
+        if n in self._doubts:
+            return self._doubts[n]
+        found, apart = [], held_apart(self.images, n, generator_of(0, "cross-fades"))
         for name, phi in self.phis.items():
-            space = Space(name, phi)
-            space.real_images(space.features(self.images[len(self.images) // 2 :]))
+            scale = Scale(name, phi, self.images, *apart)
+            if not scale.tells:
+                found.append(f"phi: density could not be judged in {name}: {scale.untold}{self._in_all(scale.enough)}")
+        self._doubts[n] = found
+        return found
+
+    def _in_all(self, test: float) -> str:
+        """How many images would be needed for so many to be left for the test, in words."""
+        if self.data is None or test == math.inf:
+            return ""
+        if test > REAL_IMAGES:
+            return f", more than the {REAL_IMAGES:,} that are looked at: take another phi"
+        sizes = {name: len(part.pixels) for name, part in self.data.splits.items()}
+        return f" for the test, {test * sum(sizes.values()) / sizes['test']:,.0f} in all"
 
 
 def real_data(config: DictConfig, data: DictConfig | None) -> RealData:

@@ -25,9 +25,6 @@ from paradigms.contract import Kind, Path
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-UNTOLD = (
-    "too few real images, or a phi too weak: held-out real images are in-distribution no more often than cross-fades"
-)
 UNPAIRED = "layers of an unconditional diffusion model cannot be injected: other noise breaks the picture"
 STILLNESS = "vacuous: it does not move the image"
 CONSTANT = "its value never changes"
@@ -159,7 +156,7 @@ class Evidence:
     def told_apart(self) -> bool:
         """Whether φ tells real images from their mixtures, so that others can be judged."""
         if not self.ruler.tells:
-            raise MissingError(UNTOLD)
+            raise MissingError(self.ruler.untold)
         return True
 
     @cached_property

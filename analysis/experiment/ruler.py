@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.experiment.scale import Scale
 from analysis.experiment.subject import Subject
 from analysis.features.factors import Phi
-from analysis.features.space import Space
 from analysis.metrics.calibration import ABSENT, SIGNIFICANT, STILL, greater, permutation_p_value, permutations
 from analysis.metrics.checks import varies
 from analysis.metrics.comparisons import centred_gram, similarities
@@ -26,11 +26,8 @@ def spread(features: Array) -> float:
     return float(2 * features.var(axis=0, ddof=1).sum())
 
 
-class Ruler(Space):
+class Ruler(Scale):
     """What a subject's images are held against in one feature space, made once for all candidates.
-
-    Null and ceiling come from the data alone: halfway mixtures of two unrelated real images, which are none, and real
-    images that are held out.
 
     Args:
         subject: The model and its images.
@@ -38,15 +35,7 @@ class Ruler(Space):
         name: Of ``phi``, for the rows.
 
     Attributes:
-        originals: Features of all real images.
-        support: Those that others are held against.
-        real: Features of the real images that are held out, the ceiling of density.
-        cross_fades: Features of halfway mixtures of these, the null of density.
-        null: Whether each of ``cross_fades`` is in-distribution.
-        ceiling: Whether each of ``real`` is.
         spread: ``E d²(x, x′)`` of real images.
-        tells: Whether real images are in-distribution more often than their mixtures are. Where they are not, there
-            are too few images for this φ.
         samples: The model's images of inputs drawn from its prior.
         reconstructions: Its images of the codes of real ones; ``None`` without an encoder.
 
@@ -56,16 +45,11 @@ class Ruler(Space):
     """
 
     def __init__(self, subject: Subject, phi: Phi, name: str) -> None:
-        super().__init__(name, phi)
+        super().__init__(name, phi, subject.images, subject.held_out, subject.cross_fades)
         self.subject = subject
-        self.originals, held_out = self.features(subject.images), subject.held_out
-        self.support = self.real_images(self.originals[held_out:])
         if subject.factors is not None:
             self.read(self.originals, subject.factors)
-        self.real, self.cross_fades = self.originals[:held_out], self.features(subject.cross_fades)
-        self.ceiling, self.null = (self.support.inside(x).astype(np.float64) for x in (self.real, self.cross_fades))
         self.spread = spread(self.originals)
-        self.tells = greater(self.ceiling, self.null) < SIGNIFICANT
         self.samples = Own(self, subject.samples)
         self.reconstructions = None if subject.reconstructions is None else Own(self, subject.reconstructions)
 
@@ -130,6 +114,7 @@ class Own:
         variety: Their ``E d²(x, x′)`` in units of that of real images.
         collapsed: Whether they differ by less than a fifth of what real images do.
         poor: Whether they are in-distribution no more often than cross-fades of real images.
+        unclear: Whether they are, but no less often than real images either, since these are too few.
     """
 
     def __init__(self, ruler: Ruler, images: Tensor) -> None:
@@ -138,3 +123,4 @@ class Own:
         self.variety = spread(self.features) / ruler.spread
         self.collapsed = self.variety < ABSENT
         self.poor = ruler.tells and greater(self.inside, ruler.null) >= SIGNIFICANT
+        self.unclear = self.poor and greater(ruler.ceiling, self.inside) >= SIGNIFICANT

@@ -85,9 +85,7 @@ class Subject:
         independent, inside = draw_pairs(model, n, generator)
         recorded = model.draw(n, generator)
         many = max(n, REFERENCES)
-        self.held_out = min(many, len(images) // 2)
-        # Drawn apart from all else, so that they are the same for every model.
-        self.cross_fades = cross_fades(images[: self.held_out], 2 * many, self.generator_of("cross-fades"))
+        self.held_out, self.cross_fades = held_apart(images, n, self.generator_of("cross-fades"))
         self.samples = generate_all(model, model.draw(many, self.generator_of("samples")), "samples")
         self.reconstructions: Tensor | None = None
         self.codes: Inputs = {}
@@ -118,7 +116,7 @@ class Subject:
 
     def generator_of(self, name: str) -> torch.Generator:
         """Draws for one candidate, the same whichever others are measured."""
-        return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {name}".encode()))
+        return generator_of(self.seed, name)
 
     @cached_property
     def steps(self) -> dict[str, int]:
@@ -160,6 +158,24 @@ def value_gram(values: Tensor) -> Array:
         alike += place[:, None] == place
     alike -= alike.mean(0)
     return np.asarray(alike - alike.mean(1, keepdims=True))
+
+
+def generator_of(seed: int, name: str) -> torch.Generator:
+    """Draws for one purpose, the same whatever else is drawn."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+
+
+def held_apart(images: Tensor, n: int, generator: torch.Generator) -> tuple[int, Tensor]:
+    """How many of the first real images (N, C, H, W) others are not held against, and mixtures of them.
+
+    Args:
+        images: The real images.
+        n: Images behind each number.
+        generator: Of nothing else, so that mixtures are the same for every model.
+    """
+    many = max(n, REFERENCES)
+    held_out = min(many, len(images) // 2)
+    return held_out, cross_fades(images[:held_out], 2 * many, generator)
 
 
 def cross_fades(images: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -156,13 +156,14 @@ def test_codes_in_half_precision_are_as_telling_as_in_single(spread):
         assert found["informativeness"] == 1
 
 
-@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e7, 0.0), (1.0, 1e4), (1e-7, 0.0)])
-def test_kid_of_single_precision_is_that_of_its_numbers(scale, offset):
-    real, fake = (np.float32(scale * x + offset) for x in (X, 0.9 * Y + 3))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("scale", "offset", "error"), [(1.0, 0.0, 1e-12), (1e7, 0.0, 1e-12), (1.0, 1e4, 1e-7)])
+def test_kid_is_that_of_the_numbers_as_they_are(dtype, scale, offset, error):
+    real, fake = (dtype(scale * x + offset) for x in (X, 0.9 * Y + 3))
     exact = [x.astype(np.longdouble) for x in (real, fake)]
     kernels = [(a @ b.T / 5 + 1) ** 3 for a, b in ((exact[0],) * 2, (exact[1],) * 2, exact)]
     own = [k[~np.eye(len(k), dtype=bool)].mean() for k in kernels[:2]]
-    assert density.kid(real, fake) == pytest.approx(float(sum(own) - 2 * kernels[2].mean()), rel=1e-5)
+    assert density.kid(real, fake) == pytest.approx(float(sum(own) - 2 * kernels[2].mean()), rel=error, abs=0)
 
 
 @pytest.mark.parametrize("measure", OF_ARRAYS)

@@ -73,11 +73,18 @@ def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     assert len(verdicts) == len(verdicts.candidate.unique()) * 4
 
 
-def test_a_study_says_before_training_what_it_understood_of_the_data(study):
+def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_not_judge(study):
     lines = study[1].stdout.splitlines()
     [at] = [i for i, line in enumerate(lines) if line.startswith("data: ")]
     assert "factors: shape (categorical, content, " in lines[at]
-    assert not any("training" in line for line in lines[:at])
+    training = next(i for i, line in enumerate(lines) if "training, " in line)
+    assert at < training
+    # So few shapes are not told from mixtures, as the rows say as well.
+    doubts = [line for line in lines[:training] if "of those held out are in-distribution, of mixtures" in line]
+    assert [line.split(": ")[1].split()[-1] for line in doubts] == ["labeller", "random"]
+    assert all(re.search(r"it would take about [\d,]+ for the test, [\d,]+ in all$", line) for line in doubts)
+    rows = pd.read_parquet(study[0] / "runs" / "demo" / "report" / "rows.parquet")
+    assert set(rows.phi[rows.reason.str.startswith("phi tells 100 real images")]) == {"labeller", "random"}
 
 
 def test_output_that_is_no_terminal_has_plain_lines(side_by_side):

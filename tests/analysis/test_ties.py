@@ -13,9 +13,11 @@ from analysis.metrics.ties import balls, neighbourhoods
 
 RNG = np.random.default_rng(0)
 N, D = 64, 6
+PAIRS = np.repeat(RNG.normal(size=(20, D)), 2, axis=0) * np.tile([[1], [-1]], (20, 1))
 TIED = {
     "copies": np.repeat(RNG.normal(size=(4, D)), 16, axis=0),
     "mostly copies": np.concatenate([np.zeros((50, D)), RNG.normal(size=(14, D))]),
+    "copies at the centre": np.concatenate([np.zeros((24, D)), PAIRS]),
     "grid": np.stack(np.meshgrid(*[np.arange(2.0)] * D), axis=-1).reshape(-1, D),
     "one-hots": np.eye(D)[RNG.integers(D, size=N)],
     "all equally far": np.eye(N),
