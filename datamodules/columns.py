@@ -17,6 +17,9 @@ from datamodules.metadata import UNSAID, Table, is_list
 IDENTIFIER = re.compile(r"(.*[\s_.-])?(id|uid|uuid|guid|index|idx|key|hash|md5|sha1|sha256)|.*[a-z]I[dD]", re.I)
 """Names of columns that tell images apart, if their values do."""
 
+COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?\s*")
+"""Numbers as half of Europe writes them."""
+
 EXACT = 2**53
 """From here on not every whole number is one in double precision: no quantity is written so."""
 
@@ -97,6 +100,11 @@ def to_factor(table: Table, name: str, cells: Sequence[Any], role: Role) -> tupl
             [float((number - low) / (high - low)) for number in exact]
         )
     labels = sorted(set(map(str, cells)))
+    if (commas := [label for label in labels if "," in label]) and all(map(COMMA.fullmatch, labels)):
+        raise InputError(
+            f"data.folder: {where} has numbers with commas in {name!r}, as {commas[0]!r}: write them with a point, "
+            "and without marks between thousands"
+        )
     if 2 * len(labels) > len(cells):
         what, remedy = "texts", "remove the column, or call it 'caption'"
         if not table.places:

@@ -8,8 +8,11 @@ from pathlib import Path
 from datamodules.decode import FORMATS
 from datamodules.errors import InputError, listed
 
-SIDECARS = {".txt", ".md", ".csv", ".json", ".jsonl", ".db", ".ini"}
+SIDECARS = {".txt", ".md", ".json", ".db", ".ini"}
 """Endings of files that come with collections of images and are passed over."""
+
+SHEETS = {".csv", ".jsonl", ".parquet", ".tsv", ".xls", ".xlsx", ".ods"}
+"""Endings of tables, which are passed over where they are not called as :data:`TABLES` are."""
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """The files that can hold captions and factors, in lower case."""
@@ -61,13 +64,16 @@ def find(folder: Path) -> Folder:
             found.images.append(relative)
         elif path.name.lower() in TABLES:
             found.tables.append(relative)
+        elif ending in SHEETS:
+            found.pass_over(f"tables are read that are called {', '.join(TABLES)}", relative)
         elif ending in SIDECARS:
             found.pass_over("no images", relative)
         else:
             others.append(relative)
     if others:
         raise InputError(
-            f"data.folder={folder} holds what is no image: {listed(others)}: move it elsewhere, or convert it to PNG"
+            f"data.folder={folder} holds what is no image: {listed(others)}: move it elsewhere, unpack it, or convert "
+            "it to PNG"
         )
     if odd := [file for file in found.images if not _is_utf8(file)]:
         raise InputError(f"data.folder={folder} holds file names that are not UTF-8: {listed(odd)}: rename them")
@@ -133,9 +139,9 @@ def layout(folder: Path, files: Sequence[Path]) -> Layout:
         parts = _below([part[1:] for part in parts])
     deep = {part[0] for part in parts if len(part) > 1}
     strays = [file for file, part in zip(files, parts, strict=True) if len(part) == 1]
-    if len(deep) < 2:
-        return Layout(splits, None, [])
-    return Layout(splits, None if strays else [part[0] for part in parts], strays)
+    if not deep or strays:
+        return Layout(splits, None, strays if deep else [])
+    return Layout(splits, [part[0] for part in parts] if len(deep) > 1 else None, [])
 
 
 def _below(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import os
 from bisect import bisect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -158,6 +159,11 @@ class ImageFolder(ImageDataModule):
         aside = [f"column {name!r} is no factor ({reason})" for name, reason in self.no_factors.items()]
         if self.laid.strays and not self.found.tables:
             aside.append(f"subfolders are no classes, as images lie beside them ({listed(self.laid.strays)})")
+        for factor in self.factors:
+            if alike := _alike(factor.labels):
+                aside.append(f"classes of {factor.name!r} that differ in blanks or capitals only: {listed(alike)}")
+        if double := len(self.prints) - len(set(self.prints)):
+            aside.append(f"{double:,} of the images are copies of others")
         if copies := [file for file, part in zip(self.files, self.parts, strict=True) if not part]:
             aside.append(f"left out as copies of images in an earlier split: {listed(copies)}")
         if unnamed := sorted(set(self.found.images) - set(self.files)):
@@ -196,6 +202,12 @@ def _read(
                 deep.append(picture.brightest)
     refuse(folder, faults)
     return pixels, deep
+
+
+def _alike(labels: Sequence[str]) -> list[str]:
+    """Those that would be the same without blanks at the ends, in one case, in quotes."""
+    counts = Counter(label.strip().casefold() for label in labels)
+    return [repr(label) for label in labels if counts[label.strip().casefold()] > 1]
 
 
 def _cut(picture: str, shares: Sequence[float]) -> str:

@@ -139,6 +139,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
     text = path.read_text(encoding="utf-8-sig")
+    if "\0" in text:
+        raise InputError(f"data.folder: {path} is no text in UTF-8, as it holds NUL: {REMEDIES['.csv']}")
     for name, mark in (("semicolon", ";"), ("tab", "\t")):
         if mark in text.partition("\n")[0].partition(",")[0]:
             raise InputError(
@@ -209,7 +211,10 @@ def _within(path: Path, names: Sequence[str], places: Sequence[str], images: set
             f"data.folder: {path} names what is outside its folder: {listed(outside)}: give paths relative to {folder} "
             "of images that lie in it"
         )
-    files = [file if _is_image(folder / file) else spelled.get(_normal(file), file) for file in files]
+    files = [
+        file if _is_image(folder / file) else spelled.get(_normal(file)) or spelled.get(_slashed(file), file)
+        for file in files
+    ]
     if wrong := [row for row, file in zip(rows, files, strict=True) if not _is_image(folder / file)]:
         raise InputError(f"data.folder: {path} names what is no image in {folder}: {listed(wrong)}: correct these rows")
     return files
@@ -217,6 +222,11 @@ def _within(path: Path, names: Sequence[str], places: Sequence[str], images: set
 
 def _normal(path: Path) -> str:
     return unicodedata.normalize("NFC", str(path))
+
+
+def _slashed(path: Path) -> str:
+    """As Windows would take it."""
+    return _normal(Path(os.path.normpath(str(path).replace("\\", "/"))))
 
 
 def _is_image(path: Path) -> bool:

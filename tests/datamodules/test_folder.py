@@ -124,6 +124,44 @@ def test_an_image_beside_folders_is_named_as_what_keeps_them_from_being_classes(
     assert "subfolders are no classes, as images lie beside them (0.png)" in data.told()
 
 
+def test_images_in_one_folder_and_beside_it_are_told(pictures: Path, budget: dict[str, int]) -> None:
+    placed(pictures, lambda i: "masks" if i % 2 else ".")
+    told = make(pictures, budget).told()
+    assert "24 images" in told
+    assert "subfolders are no classes, as images lie beside them (0.png, 10.png" in told
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.tsv", "metadata.xlsx", "train.parquet"])
+def test_a_table_that_is_not_read_is_told_with_the_names_of_those_that_are(
+    pictures: Path, budget: dict[str, int], name: str
+) -> None:
+    (pictures / name).write_text("file,size\n0.png,1\n")
+    told = f"tables are read that are called metadata.csv, metadata.jsonl, metadata.parquet: {name}"
+    assert told in make(pictures, budget).told()
+
+
+def test_paths_may_be_written_as_on_windows(pictures: Path, budget: dict[str, int]) -> None:
+    placed(pictures, pet)
+    write_metadata(pictures, "file: ('cat', 'dog')[i % 2] + chr(92) + f'{i}.png'", "size: i % 5")
+    data = make(pictures, budget)
+    assert [str(file) for file in data.files[:2]] == ["cat/0.png", "dog/1.png"]
+    assert data.values[:, 0].tolist() == pytest.approx([i % 5 / 4 for i in range(24)])
+
+
+def test_classes_that_may_be_one_are_told(pictures: Path, budget: dict[str, int]) -> None:
+    write_metadata(pictures, FILE, "pet: ('cat', 'Cat', 'dog')[i % 3]", "tail: ('long', 'long ', 'short')[i % 3]")
+    told = make(pictures, budget).told()
+    assert "classes of 'pet' that differ in blanks or capitals only: 'Cat', 'cat'" in told
+    assert "classes of 'tail' that differ in blanks or capitals only: 'long', 'long '" in told
+
+
+def test_copies_are_counted(pictures: Path, budget: dict[str, int]) -> None:
+    assert "copies" not in make(pictures, budget).told()
+    for i in range(3):
+        (pictures / f"copy {i}.png").write_bytes((pictures / f"{i % 2}.png").read_bytes())
+    assert "3 of the images are copies of others" in make(pictures, budget).told()
+
+
 def test_too_many_folders_are_not_blamed_on_a_table(pictures: Path, budget: dict[str, int]) -> None:
     placed(pictures, lambda i: f"class {i}")
     refused(r"24 different subfolders of 'class' for 24 images, too many .*: put more images into", pictures, budget)

@@ -99,7 +99,9 @@ def test_no_folder(tmp_path: Path, budget: dict[str, int]) -> None:
 @pytest.mark.parametrize("name", ["paper.pdf", "clip.mp4", "raw.heic"])
 def test_a_file_that_is_no_image(pictures: Path, budget: dict[str, int], name: str) -> None:
     (pictures / name).write_bytes(b"%PDF-1.7")
-    refused(rf"data\.folder=\S+ holds what is no image: {name}: move it elsewhere, or convert", pictures, budget)
+    refused(
+        rf"data\.folder=\S+ holds what is no image: {name}: move it elsewhere, unpack it, or convert", pictures, budget
+    )
 
 
 def test_a_pdf_called_png(pictures: Path, budget: dict[str, int]) -> None:

@@ -81,6 +81,15 @@ def test_metadata_from_a_spreadsheet_with_fewer_rows_than_images(pictures: Path,
         ),
         ([FILE, "pet: 'cat'"], r"has one 'pet' for all images, so it is no factor: remove"),
         ([FILE, "size: 3"], r"has one 'size' for all images, so it is no factor: remove"),
+        (
+            [FILE, "size: '\"' + f'{i % 3},5' + '\"'"],
+            r"numbers with commas in 'size', as '0,5': write them with a point",
+        ),
+        (
+            [FILE, "size: ('\"1,024\"', '7')[i % 2]"],
+            r"numbers with commas in 'size', as '1,024': write them with a point",
+        ),
+        (["file: f'..\\\\{i}.png'"], r"what is no image in \S+: "),
         ([FILE, "title: f'number {i}'"], r"24 different texts of 'title' for 24 images.*remove the column"),
     ],
 )
@@ -100,6 +109,7 @@ def test_metadata_with_a_fault(pictures: Path, budget: dict[str, int], columns: 
         (b"file,caption\n0.png,red, round\n", "has 3 fields in line 2 and 2 names of columns: put texts"),
         (b"file;caption\n0.png;a\n", "looks semicolon-separated: save it with commas between"),
         (b'\xef\xbb\xbf"file";"size"\r\n"0.png";"1,5"\r\n', "looks semicolon-separated: save it with commas between"),
+        ("file,size\n0.png,1\n".encode("utf-16-le"), "is no text in UTF-8, as it holds NUL: save it as"),
         (b"file\tcaption\n0.png\ta, b\n", "looks tab-separated: save it with commas between"),
     ],
 )
