@@ -284,6 +284,9 @@ def measure_model(
         ValueError: An argument is out of range; the message names it.
     """
     subject = Subject(model, images, None if factors is None else Factors.of(factors), n, seed)
+    for argument, given in (("candidates", candidates), ("properties", properties)):
+        if isinstance(given, str):
+            raise ValueError(f"{argument} must be a list of names, not a text: give [{given!r}]")
     names = list(subject.populations if candidates is None else candidates)
     wanted = PROPERTIES if properties is None else tuple(properties)
     for argument, given, known in (("candidates", names, subject.populations), ("properties", wanted, PROPERTIES)):

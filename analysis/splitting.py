@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.experiment.evidence import UNPAIRED
-from analysis.experiment.generation import steps_of
+from analysis.experiment.generation import first_images, steps_of
+from analysis.experiment.images import checked_images
 from analysis.experiment.injection import SAME, Injection, Move, cut, cuts, injections, layer_sets, towards, windows
 from analysis.experiment.outcome import Intervention, Outcome, exchanged_sufficiency, squared
 from analysis.experiment.pairs import ALL, Pairs, draw_pairs, draw_role_pairs
+from analysis.experiment.subject import SMALLEST
 from analysis.features.appearance import APPEARANCES, squared_distances_by
 from analysis.features.factors import Factors, Phi
 from analysis.features.space import Space
+from analysis.metrics.checks import check_seed
 from analysis.results import COLUMNS
 from analysis.split import carried_alone, model_rows, role_rows
 from datamodules import progress
@@ -260,8 +263,9 @@ def split_model(
     """
     known = None if factors is None else Factors.of(factors)
     space = Space("phi", phi)
-    if images is not None and not torch.isfinite(images).all():
-        raise ValueError("images must be finite: they hold NaN or infinite values")
+    drawn = first_images(model, check_seed(seed))
+    if images is not None:
+        images = checked_images(images, drawn, SMALLEST)
     if images is not None and known is not None:
         space.read(space.features(images), known)
     generator = torch.Generator().manual_seed(seed)

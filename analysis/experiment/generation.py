@@ -15,6 +15,12 @@ from paradigms.contract import Bounded, Edit, GenerativeModel, Inputs, Path
 ROWS = 256
 """Most images of one batched generation, where the model does not say so itself."""
 
+COMPARED = 4
+"""Images that are made twice, among others and among fewer."""
+
+NOISE = 0.01
+"""Mean difference of two generations of the same image, of a range of 2, that rounding cannot make."""
+
 MEMORY = 1 << 30
 """Bytes of recorded values held at a time."""
 
@@ -30,6 +36,7 @@ def split_inputs(inputs: Inputs, size: int) -> list[dict[str, Tensor]]:
     return [{name: value[i : i + size] for name, value in inputs.items()} for i in range(0, n, size)]
 
 
+@torch.no_grad()
 def generate_all(model: GenerativeModel, inputs: Inputs, what: str) -> Tensor:
     """Images (N, C, H, W) of ``inputs``, generated in batches under a progress bar named ``what``."""
     pieces = split_inputs(inputs, rows_of(model))
@@ -80,6 +87,25 @@ def groups(model: GenerativeModel, names: Sequence[str], images: int) -> Iterato
     yield group
 
 
+def first_images(model: GenerativeModel, seed: int) -> Tensor:
+    """A few images (4, C, H, W) of a model, seen to be decided by their inputs alone.
+
+    Raises:
+        ValueError: They are others when fewer are made together.
+    """
+    inputs = model.draw(COMPARED, torch.Generator().manual_seed(seed))
+    images = generate_all(model, inputs, "images to compare with")
+    again = generate_all(model, split_inputs(inputs, COMPARED // 2)[0], "images to compare with")
+    apart = float((images[: len(again)] - again).abs().mean())
+    if apart > NOISE:
+        raise ValueError(
+            f"model must make the same image of the same inputs, alone or among others: two generations differ by "
+            f"{apart:.2f} of a range of 2: call model.eval(), and draw all noise in model.draw"
+        )
+    return images
+
+
+@torch.no_grad()
 def record_all(
     model: GenerativeModel, inputs: Inputs, names: Collection[str], what: str
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -92,6 +118,7 @@ def record_all(
     return torch.cat([part.images.cpu() for part in parts]), values
 
 
+@torch.no_grad()
 def replace_value(model: GenerativeModel, inputs: Inputs, name: str, values: Tensor, what: str) -> Tensor:
     """Images (N, C, H, W) of ``inputs`` with the value of one candidate replaced by ``values`` (N, …).
 
@@ -112,6 +139,7 @@ def replace_value(model: GenerativeModel, inputs: Inputs, name: str, values: Ten
     return torch.cat(images)
 
 
+@torch.no_grad()
 def steps_of(model: GenerativeModel, inputs: Inputs, names: Collection[str]) -> dict[str, int]:
     """Number of sampling steps at which each layer acts one by one, 0 if its value has no steps; by one generation."""
     ranks: dict[str, int] = {}

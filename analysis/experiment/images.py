@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,8 +25,10 @@ def checked_images(images: Any, drawn: Tensor, at_least: int) -> Tensor:
         ValueError: They are no such tensor, of another shape than the model's, too few, out of range, or not finite.
     """
     if not isinstance(images, Tensor):
-        how = "torch.stack(images)" if isinstance(images, list | tuple) else "torch.as_tensor(images)"
-        raise ValueError(f"images must be a tensor (N, C, H, W) in [-1, 1], not {type(images).__name__}: give {how}")
+        told = f"images must be a tensor (N, C, H, W) in [-1, 1], not {type(images).__name__}"
+        if isinstance(images, list | tuple) and all(isinstance(image, Tensor) for image in images):
+            raise ValueError(f"{told}: give torch.stack(images)")
+        raise ValueError(f"{told}: give torch.as_tensor(images)" if isinstance(images, np.ndarray) else told)
     if not images.is_floating_point():
         kind = str(images.dtype).removeprefix("torch.")
         raise ValueError(f"images must be in [-1, 1], not {kind}: give images.float() / 127.5 - 1")

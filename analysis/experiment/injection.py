@@ -194,6 +194,7 @@ def _pieces(plan: Sequence[Injection], size: int, *, resumable: bool) -> list[tu
     ]
 
 
+@torch.no_grad()
 def _batch(
     model: GenerativeModel, pairs: Pairs, plan: Sequence[Injection], start: int, states: Tensor | None
 ) -> Tensor:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.experiment.generation import generate_all, steps_of
+from analysis.experiment.generation import first_images, generate_all, steps_of
 from analysis.experiment.images import checked_images
 from analysis.experiment.pairs import draw_pairs
 from analysis.experiment.population import Population, code_name, of_codes
 from analysis.features.factors import Factors, array
+from analysis.metrics.checks import check_seed
 from analysis.metrics.comparisons import centred_gram
 from analysis.metrics.paths import STEPS
 from datamodules.base import SMALLEST_TEST, to_float
@@ -24,9 +25,6 @@ Array = NDArray[np.float64]
 
 SMALLEST = SMALLEST_TEST
 """Least number of images: half of them must have more than the neighbours that are compared."""
-
-COMPARED = 4
-"""Images of the model that tell in which form real ones have to be."""
 
 REFERENCES = 512
 """Least number of images behind null and ceiling of realism, where there are as many."""
@@ -74,9 +72,8 @@ class Subject:
         seed: int,
         twin: GenerativeModel | None = None,
     ) -> None:
-        n = _checked(n)
-        drawn = model.draw(COMPARED, torch.Generator().manual_seed(seed))
-        images = checked_images(images, generate_all(model, drawn, "images to compare with"), SMALLEST)
+        n, seed = _checked(n), check_seed(seed)
+        images = checked_images(images, first_images(model, seed), SMALLEST)
         if factors is not None and len(factors.values) != len(images):
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
         self.model, self.images, self.factors, self.n, self.seed, self.twin = model, images, factors, n, seed, twin

@@ -15,6 +15,16 @@ from datamodules.errors import InputError
 Array = NDArray[np.float64]
 
 
+PIECE = 512
+"""Images that φ is given at a time."""
+
+COMPARED = 4
+"""Images that φ is given a second time."""
+
+NOISE = 1e-2
+"""Differences of features, relative to the largest, that rounding cannot make."""
+
+
 class Space:
     """φ, and linear readings of the factors where there are any.
 
@@ -33,6 +43,7 @@ class Space:
         self.readout: Readout | None = None
         self.accuracy: Mapping[str, float] = {}
         self.unread: tuple[str, ...] = ()
+        self._trusted = False
 
     def read(self, features: Array, factors: Factors) -> None:
         """Fit the readings on the features (N, D) of real images with these factors."""
@@ -65,11 +76,28 @@ class Space:
         """φ (N, D) of images (N, C, H, W), in pieces that fit in memory.
 
         Raises:
-            ValueError: Images or features are not finite.
+            ValueError: Images or features are not finite, or φ does not give each image a row of its own.
         """
         if not torch.isfinite(images).all():
             raise ValueError("images must be finite: the model makes NaN or infinite values")
-        found = array(torch.cat([self.phi(piece).float() for piece in images.split(512)]))
+        found = np.concatenate([self._seen(piece) for piece in images.split(PIECE)])
+        if not self._trusted:
+            self._check_same(found[:COMPARED], self._seen(images[:COMPARED]))
+        return found
+
+    def _seen(self, images: Tensor) -> Array:
+        found = array(torch.as_tensor(self.phi(images)).float())
+        if found.ndim != 2 or len(found) != len(images):
+            raise ValueError(f"phi ({self.name}) must give (N, D) for N = {len(images)} images, not {found.shape}")
         if not np.isfinite(found).all():
             raise ValueError(f"phi ({self.name}) must give finite features, of broken images too")
         return found
+
+    def _check_same(self, among_many: Array, among_few: Array) -> None:
+        apart = np.abs(among_many - among_few).max()
+        if apart > NOISE * np.abs(among_many).max():
+            raise ValueError(
+                f"phi ({self.name}) must give an image the same features alone or among others, every time: two of the "
+                f"same images differ by {apart:.2g}: put its network into eval mode"
+            )
+        self._trusted = True

@@ -216,7 +216,7 @@ def test_effects_are_also_told_in_units_of_the_data():
 def test_images_that_phi_cannot_tell_from_their_mixtures_judge_nobody():
     rows = measure_model(Planted(), render(PLACES), lambda x: phi(x)[:, :1], n=24, properties=["density"])
     assert set(rows.verdict) == {"n/a"}
-    assert rows.reason.str.startswith("too few real images, or a phi too weak").all()
+    assert rows.reason.str.startswith("phi tells 1,200 real images from mixtures of two of them no better").all()
 
 
 def test_values_and_factors_are_compared_on_equally_many_images():
