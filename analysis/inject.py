@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analysis.cells.sink import as_table, logged
 from analysis.cells.trained import RealData, Trained, is_trained, made_of
-from analysis.experiment.generation import rows_of
+from analysis.experiment.generation import first_images, rows_of
 from analysis.features.space import Space
 from analysis.report.figures import save_figures
 from analysis.report.tables import split_table
@@ -41,7 +41,9 @@ def inject(config: DictConfig, run: Path) -> None:
     trained.say_memory(extent.rows or rows_of(trained.model))
     started = time.perf_counter()
     spaces = [Space(name, phi) for name, phi in trained.real.phis.items()]
+    drawn = first_images(trained.model, trained.seed)
     if trained.real.factors is not None:
+        trained.real.check_size(drawn)
         # Where roles are told: without it by how images look.
         spaces[0].read(spaces[0].features(trained.real.images), trained.real.factors)
         spaces[0].say_unread()

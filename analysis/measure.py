@@ -18,6 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from analysis.cells.sink import as_table, logged
 from analysis.cells.trained import RealData, Trained, is_trained, made_of
+from analysis.experiment.generation import first_images
 from analysis.experiment.subject import SMALLEST, Subject
 from analysis.properties import Examination, Examiner
 from analysis.report.contact import save_sheet
@@ -46,6 +47,7 @@ def measure(config: DictConfig, run: Path) -> None:
     print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()
     trained.say_memory(n, list(trained.model.candidates))
+    trained.real.check_size(first_images(trained.model, trained.seed))
     subject = Subject(trained.model, trained.real.images, trained.real.factors, n, trained.seed, trained.twin)
     examiner = Examiner(subject, trained.real.phis)
     result = examiner.run(list(subject.populations), PROPERTIES)

@@ -14,16 +14,18 @@ from torch import Tensor
 from analysis import density, organization, relevance, smoothness
 from analysis.experiment.contact import Contact, contact, contacts_of_data
 from analysis.experiment.evidence import Evidence, MissingError
-from analysis.experiment.generation import groups, record_all
+from analysis.experiment.generation import first_images, groups, record_all
+from analysis.experiment.images import checked_images
 from analysis.experiment.injection import Injection, inject, matched_noise, shuffled
 from analysis.experiment.measures import Finding, Measure
 from analysis.experiment.observations import Observations
 from analysis.experiment.population import Population
 from analysis.experiment.ruler import Ruler
-from analysis.experiment.subject import Subject
+from analysis.experiment.subject import SMALLEST, Subject
 from analysis.features.factors import Factors, Phi
 from analysis.judgement import doubt, judge
 from analysis.metrics.calibration import SIGNIFICANT, Estimate, verdict
+from analysis.metrics.checks import check_seed
 from analysis.metrics.comparisons import principal_scores
 from analysis.results import COLUMNS, JOINT, PROPERTIES, blank_row, injected
 from datamodules import progress
@@ -283,6 +285,7 @@ def measure_model(
     Raises:
         ValueError: An argument is out of range; the message names it.
     """
+    images = checked_images(images, first_images(model, check_seed(seed)), SMALLEST)
     subject = Subject(model, images, None if factors is None else Factors.of(factors), n, seed)
     for argument, given in (("candidates", candidates), ("properties", properties)):
         if isinstance(given, str):

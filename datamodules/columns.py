@@ -14,11 +14,11 @@ from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
 from datamodules.metadata import UNSAID, Table, is_list
 
-IDENTIFIER = re.compile(r"(.*[\s_.-])?(id|uid|uuid|guid|index|idx|key|hash|md5|sha1|sha256)|.*[a-z]I[dD]", re.I)
-"""Names of columns that tell images apart, if their values do."""
+IDENTIFIER = re.compile(r"(?i:(.*[\s_.-])?(id|uid|uuid|guid|index|idx|key|hash|md5|sha1|sha256))|.*[a-z]I[dD]")
+"""Names of columns that tell images apart, if their values do and are no fractions."""
 
-COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?\s*")
-"""Numbers as half of Europe writes them."""
+COMMA = re.compile(r"\s*[+-]?\d[\d.,]*\s*")
+"""Numbers as half of Europe writes them, or with marks between thousands."""
 
 EXACT = 2**53
 """From here on not every whole number is one in double precision: no quantity is written so."""
@@ -63,6 +63,8 @@ def is_none(name: str, cells: Sequence[Any]) -> str:
         return "no name"
     if any(is_list(cell) for cell in cells) or len(set(map(str, cells))) < len(cells):
         return ""
+    if any(isinstance(cell, float) and not cell.is_integer() for cell in cells):
+        return ""
     if IDENTIFIER.fullmatch(name) or all(isinstance(cell, int) and abs(cell) > EXACT for cell in cells):
         return "identifies images"
     return ""
@@ -100,7 +102,8 @@ def to_factor(table: Table, name: str, cells: Sequence[Any], role: Role) -> tupl
             [float((number - low) / (high - low)) for number in exact]
         )
     labels = sorted(set(map(str, cells)))
-    if (commas := [label for label in labels if "," in label]) and all(map(COMMA.fullmatch, labels)):
+    counted = [label for label in labels if label.strip().lower() not in UNSAID]
+    if (commas := [label for label in counted if "," in label]) and all(map(COMMA.fullmatch, counted)):
         raise InputError(
             f"data.folder: {where} has numbers with commas in {name!r}, as {commas[0]!r}: write them with a point, "
             "and without marks between thousands"

@@ -19,7 +19,7 @@ TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """What the splits are called where a folder, or a column ``split``, comes with them."""
@@ -70,6 +70,8 @@ def find(folder: Path) -> Folder:
             found.pass_over("no images", relative)
         else:
             others.append(relative)
+    for paths in found.passed_over.values():
+        paths.sort()
     if others:
         raise InputError(
             f"data.folder={folder} holds what is no image: {listed(others)}: move it elsewhere, unpack it, or convert "
@@ -84,14 +86,24 @@ def find(folder: Path) -> Folder:
 
 def _files(folder: Path, found: Folder) -> list[Path]:
     """All that is no directory, sorted."""
-    paths = []
-    for directory, names, files in os.walk(folder, followlinks=True):
-        here = Path(directory).resolve()
-        back = [name for name in names if (Path(directory) / name).resolve() in (here, *here.parents)]
-        for name in back:
-            names.remove(name)
-            found.pass_over("links that lead back", (Path(directory) / name).relative_to(folder))
+    paths: list[Path] = []
+    closed: list[OSError] = []
+    passed = {folder: {folder.resolve(), *folder.resolve().parents}}
+    for directory, names, files in os.walk(folder, followlinks=True, onerror=closed.append):
+        above = passed.pop(Path(directory))
+        for path in [Path(directory) / name for name in names]:
+            here = path.resolve()
+            if here in above:
+                names.remove(path.name)
+                found.pass_over("links that lead back", path.relative_to(folder))
+            passed[path] = {*above, here}
         paths += [Path(directory) / name for name in files]
+    if closed:
+        named = listed([fault.filename for fault in closed])
+        raise InputError(
+            f"data.folder={folder} holds folders that cannot be opened: {named}: have yourself allowed to read them, "
+            "or move them elsewhere"
+        )
     return sorted(paths)
 
 
@@ -129,7 +141,11 @@ def layout(folder: Path, files: Sequence[Path]) -> Layout:
     tops = {part[0] for part in parts if len(part) > 1}
     named = {SPLIT_OF[top.lower()] for top in tops if top.lower() in SPLIT_OF}
     splits = None
-    if "train" in named and len(named) > 1:
+    if len(named) > 1 and "train" not in named:
+        raise InputError(
+            f"data.folder={folder} holds {listed(sorted(tops))}, which are splits, and no train: add it, or rename them"
+        )
+    if len(named) > 1:
         if beside := sorted({part[0] for part in parts if part[0].lower() not in SPLIT_OF or len(part) == 1}):
             raise InputError(
                 f"data.folder={folder} holds {listed(sorted(tops - set(beside)))}, which are splits, beside "

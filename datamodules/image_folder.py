@@ -99,10 +99,10 @@ class ImageFolder(ImageDataModule):
 
     def _given_splits(self) -> list[str] | None:
         """The split of each image, where subfolders or a column, which is taken out of the table, say it."""
-        written = [str(cell).strip().lower() for cell in self.table.columns.get("split", ())]
-        if "train" in written and set(written) <= SPLIT_OF.keys():
+        written = [SPLIT_OF.get(str(cell).strip().lower(), "") for cell in self.table.columns.get("split", ())]
+        if "train" in written and "" not in written:
             del self.table.columns["split"]
-            return [SPLIT_OF[name] for name in written]
+            return written
         return self.laid.splits
 
     def load(self) -> Images:
@@ -149,13 +149,21 @@ class ImageFolder(ImageDataModule):
     def inventory(self) -> pd.DataFrame:
         """``file``, ``split``, ``pixels`` (a hash) and ``caption`` of each image, and the columns of factors."""
         _ = self.splits
-        columns = {name: list(map(str, cells)) for name, cells in self.table.columns.items()}
         own = {"file": list(map(str, self.files)), "split": self.parts, "pixels": self.prints}
-        return pd.DataFrame({**own, "caption": self.table.captions, **columns})
+        own["caption"] = list(self.table.captions)
+        columns = {
+            f"column {name}" if name in own else name: list(map(str, cells))
+            for name, cells in self.table.columns.items()
+        }
+        return pd.DataFrame({**own, **columns})
 
     def told(self) -> str:
         """See :meth:`ImageDataModule.told`; and what of the folder was not taken, and why."""
-        told = super().told() + (", split as it came" if self.given else "")
+        told = super().told()
+        if cut := [name for name in SPLITS if self.given and name not in self.given]:
+            told += f", {' and '.join(cut)} taken from train"
+        elif self.given:
+            told += ", split as it came"
         aside = [f"column {name!r} is no factor ({reason})" for name, reason in self.no_factors.items()]
         if self.laid.strays and not self.found.tables:
             aside.append(f"subfolders are no classes, as images lie beside them ({listed(self.laid.strays)})")

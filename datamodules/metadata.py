@@ -39,6 +39,9 @@ WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 FRACTION = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 """Numbers as they are written in a CSV."""
 
+DIGITS = 400
+"""No whole number that is so long is finite in double precision."""
+
 Row = Mapping[str, Any]
 
 
@@ -168,7 +171,7 @@ def _typed(cells: Sequence[str | None]) -> list[Any]:
     said = [cell for cell in cells if cell is not None and cell.strip().lower() not in UNSAID]
     if not all(map(FRACTION.fullmatch, said)):
         return list(cells)
-    read = {cell: int(cell) if WHOLE.fullmatch(cell) else float(cell) for cell in said}
+    read = {cell: int(cell) if WHOLE.fullmatch(cell) and len(cell) < DIGITS else float(cell) for cell in said}
     return [cell if cell is None else read.get(cell, cell) for cell in cells]
 
 

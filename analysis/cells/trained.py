@@ -183,6 +183,19 @@ class RealData:
             return None
         return Factors(self._test.values, self.data.factors, self.data.render)
 
+    def check_size(self, drawn: Tensor) -> None:
+        """See that real images are as large as drawn ones (M, C, H, W).
+
+        Raises:
+            InputError: They are not, which where nothing was trained on them is a setting.
+        """
+        here, there = tuple(self.images.shape[1:]), tuple(drawn.shape[1:])
+        if here != there:
+            raise InputError(
+                f"data.image_size={here[-1]} and data.channels={here[0]}: the model makes images of {there[-2]} x "
+                f"{there[-1]} in {there[0]} channels: set data.image_size={there[-1]} and data.channels={there[0]}"
+            )
+
     def doubts(self, n: int) -> list[str]:
         """Why nothing could be said of whether images are of the data, a line for each feature space where that is so.
 

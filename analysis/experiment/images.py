@@ -6,8 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHANNELS = (1, 3, 4)
+"""Of grey, of colours, and of colours with opacity."""
+
 OVERSHOOT = 1e-3
 """How far beyond [-1, 1] rounding may lead."""
+
+BYTES = 2
+"""No image is so dark that its bytes end below, nor overshoots a range to 1 by so much."""
 
 DARK = 0.05
 """Where so many of the drawn pixels are negative and none of the real ones is, the real ones lie in [0, 1]."""
@@ -31,7 +37,8 @@ def checked_images(images: Any, drawn: Tensor, at_least: int) -> Tensor:
         raise ValueError(f"{told}: give torch.as_tensor(images)" if isinstance(images, np.ndarray) else told)
     if not images.is_floating_point():
         kind = str(images.dtype).removeprefix("torch.")
-        raise ValueError(f"images must be in [-1, 1], not {kind}: give images.float() / 127.5 - 1")
+        how = "2 * images.float() - 1" if images.numel() and images.max() <= 1 else "images.float() / 127.5 - 1"
+        raise ValueError(f"images must be in [-1, 1], not {kind}: give {how}")
     _check_shape(images, drawn)
     if len(images) < at_least:
         raise ValueError(f"images must be finite and (N, C, H, W) with N >= {at_least}, not {tuple(images.shape)}")
@@ -40,7 +47,9 @@ def checked_images(images: Any, drawn: Tensor, at_least: int) -> Tensor:
         raise ValueError("images must be finite: they hold NaN or infinite values")
     low, high = float(images.min()), float(images.max())
     if low < -1 - OVERSHOOT or high > 1 + OVERSHOOT:
-        how = "images / 127.5 - 1" if low >= 0 and high <= 255 else "them scaled so that black is -1 and white is 1"
+        how = "them scaled so that black is -1 and white is 1"
+        if low >= 0 and high <= 255:
+            how = "images / 127.5 - 1" if high > BYTES else "2 * images.clamp(0, 1) - 1"
         raise ValueError(f"images must be in [-1, 1], not in [{low:g}, {high:g}]: give {how}")
     if low >= 0 and float((drawn < 0).float().mean()) > DARK:
         raise ValueError(
@@ -58,8 +67,10 @@ def _check_shape(images: Tensor, drawn: Tensor) -> None:
         raise ValueError(f"{told}: give images[:, None]")
     if len(shape) != 4:
         raise ValueError(f"{told}: images must be finite and (N, C, H, W)")
-    if (shape[3], *shape[1:3]) == wanted:
+    if (shape[3], *shape[1:3]) == wanted or (shape[1] not in CHANNELS and shape[3] in CHANNELS):
         raise ValueError(f"{told}: give images.permute(0, 3, 1, 2)")
+    if shape[1] == max(CHANNELS):
+        raise ValueError(f"{told}: give images[:, :3]")
     if shape[1] != wanted[0]:
         how = "images.mean(1, keepdim=True)" if wanted[0] == 1 else f"images.expand(-1, {wanted[0]}, -1, -1)"
         raise ValueError(f"{told}: give {how}" if 1 in (shape[1], wanted[0]) else told)

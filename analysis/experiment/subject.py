@@ -10,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.experiment.generation import first_images, generate_all, steps_of
-from analysis.experiment.images import checked_images
+from analysis.experiment.generation import generate_all, steps_of
 from analysis.experiment.pairs import draw_pairs
 from analysis.experiment.population import Population, code_name, of_codes
 from analysis.features.factors import Factors, array
-from analysis.metrics.checks import check_seed
 from analysis.metrics.comparisons import centred_gram
 from analysis.metrics.paths import STEPS
 from datamodules.base import SMALLEST_TEST, to_float
@@ -72,8 +70,7 @@ class Subject:
         seed: int,
         twin: GenerativeModel | None = None,
     ) -> None:
-        n, seed = _checked(n), check_seed(seed)
-        images = checked_images(images, first_images(model, seed), SMALLEST)
+        n = _checked(n)
         if factors is not None and len(factors.values) != len(images):
             raise ValueError(f"factors must have one row per image: {len(factors.values)} rows, {len(images)} images")
         self.model, self.images, self.factors, self.n, self.seed, self.twin = model, images, factors, n, seed, twin

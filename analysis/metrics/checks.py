@@ -105,7 +105,9 @@ def check_table(codes: Numbers, factors: Numbers, at_least: int = 1) -> tuple[Ar
     """
     codes, factors = check_features("codes", codes, at_least), check_labels("factors", factors)
     if factors.dtype.kind == "f":
-        raise ValueError(f"factors must be class numbers, which are integers, not {factors.dtype}")
+        raise ValueError(
+            f"factors must be class numbers, which are integers, not {factors.dtype}: give factors.astype(int)"
+        )
     if factors.ndim != 2 or len(factors) != len(codes) or not factors.size:
         raise ValueError(f"factors must be (N, K) with the N = {len(codes)} of codes, not {factors.shape}")
     if (factors == factors[0]).all(axis=0).any():

@@ -1,7 +1,8 @@
 """Comparisons of two spaces prepared once, so that permuting or leaving out images only re-indexes matrices.
 
 They give what :mod:`analysis.metrics.similarity` gives on arrays, for values that are known by their Gram matrices
-alone: those of all timesteps of a layer are too large to be held twice.
+alone: those of all timesteps of a layer are too large to be held twice. What a Gram matrix does not hold is lost:
+points nearer to each other than a millionth of their distance from the mean are copies.
 """
 
 from abc import ABC, abstractmethod

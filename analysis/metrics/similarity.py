@@ -1,6 +1,7 @@
 """Similarity of two spaces that hold the same images: of their distances, kernels, neighbours and ranks."""
 
 import numpy as np
+import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
@@ -154,14 +155,14 @@ def _check_neighbours(x: Numbers, y: Numbers, k: int) -> tuple[int, tuple[Array,
 
 def _mean_rank(near: Array, points: Array, k: int) -> float:
     """Mean rank by distance between points (N, D), from 1 up, of the k nearest of each in another space (N, E)."""
-    points = centred(points)
-    lengths, total = (points**2).sum(1), 0.0
+    points, total = centred(points), 0.0
+    everywhere = torch.from_numpy(points)
     for i, j, share in neighbourhoods(near, k):
         of = slice(i.min(), i.max() + 1)
-        scale = lengths[of, None] + lengths
-        between = scale - 2 * points[of] @ points.T
+        between = torch.cdist(everywhere[of], everywhere, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+        slack = rounding(points[of], between.T).T
         np.fill_diagonal(between[:, of], np.inf)
-        total += float(share @ _ranks(between, ROUNDING * scale, i - of.start, j))
+        total += float(share @ _ranks(between, slack, i - of.start, j))
     return total / (k * len(points))
 
 

@@ -46,9 +46,8 @@ def prepare(config: DictConfig, run: Path) -> DictConfig:
     if kept.exists():
         with readable(kept, "remove it and run the same command again"):
             before = OmegaConf.load(kept)
-            # Nothing is trained on these images: where they lie is no part of the model.
-            if before.data and settings["data"]:
-                before.data.folder = settings["data"]["folder"]
+            # Nothing is trained on these images: they are no part of the model.
+            before.data = settings["data"]
         if OmegaConf.to_yaml(before) != OmegaConf.to_yaml(settings):
             raise InputError(f"{run} was begun with another model or other settings: choose another dir, or remove it")
     return OmegaConf.create(settings)

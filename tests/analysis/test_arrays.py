@@ -1,5 +1,6 @@
 """Whatever type of array a measure is given, it measures the numbers in it, or says what it does not take."""
 
+import inspect
 from functools import partial
 
 import numpy as np
@@ -26,7 +27,7 @@ OF_ARRAYS = {
     "information_imbalance": (organization.information_imbalance, (X, Y)),
     "mixture": (organization.mixture, (X, Y, Z)),
     "effects": (relevance.effects, (X, Y, Z)),
-    "normalised_ppl": (lambda o, e, m: smoothness.normalised_ppl(o, m, 0.5, o, e), (X, Y, Z)),
+    "normalised_ppl": (lambda o, e, moved: smoothness.normalised_ppl(o, moved, 0.5, o, e), (X, Y, Z)),
     "path_shape": (smoothness.path_shape, (WALKS,)),
     "neighbourhood_curve": (smoothness.neighbourhood_curve, (WALKS,)),
     "linear_probe": (lambda x, y: organization.linear_probe(x, y, classes=False), (X, Y)),
@@ -169,6 +170,7 @@ def test_kid_is_that_of_the_numbers_as_they_are(dtype, scale, offset, error):
 @pytest.mark.parametrize("measure", OF_ARRAYS)
 def test_what_a_measure_does_not_take_is_named(measure):
     function, arrays = OF_ARRAYS[measure]
+    last = list(inspect.signature(function).parameters)[len(arrays) - 1]
     for bad, words in {
         "masked": (np.ma.masked_array(arrays[-1], arrays[-1] > 20), "masked"),
         "complex": (arrays[-1] + 1j, "numbers"),
@@ -176,7 +178,7 @@ def test_what_a_measure_does_not_take_is_named(measure):
         "dates": (arrays[-1].astype("M8[s]"), "numbers"),
         "beyond double precision": (arrays[-1] * np.longdouble("1e4000"), "finite"),
     }.values():
-        with pytest.raises(ValueError, match=rf"must .*{words}"):
+        with pytest.raises(ValueError, match=rf"^{last} must .*{words}"):
             function(*arrays[:-1], bad)
 
 

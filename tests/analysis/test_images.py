@@ -47,6 +47,12 @@ def fitted(images: object, drawn: Tensor) -> tuple[Tensor, list[str]]:
         (GREY, GREY.expand(-1, 3, -1, -1), 1),
         (COLOUR, COLOUR.mean(1, keepdim=True), 1),
         (GREY[:, 0], GREY, 1),
+        (COLOUR.permute(0, 2, 3, 1), COLOUR.mean(1, keepdim=True), 2),
+        (torch.cat([COLOUR, GREY], dim=1), COLOUR, 1),
+        (torch.cat([COLOUR, GREY], dim=1).permute(0, 2, 3, 1), COLOUR, 2),
+        (COLOUR > 0, (COLOUR > 0) * 2.0 - 1, 1),
+        ((COLOUR > 0).long(), (COLOUR > 0) * 2.0 - 1, 1),
+        ((COLOUR + 1) * 0.525, (COLOUR * 1.05 + 0.05).clamp(-1, 1), 1),
     ],
     ids=str,
 )
@@ -61,6 +67,14 @@ def test_images_of_another_size_are_scaled():
     found, conversions = fitted(torch.nn.functional.interpolate(COLOUR, scale_factor=2, mode="nearest"), COLOUR[:4])
     assert found.shape == COLOUR.shape
     assert conversions == ["torch.nn.functional.interpolate(images, size=(8, 8), mode='bilinear', antialias=True)"]
+
+
+@pytest.mark.parametrize("drawn", [GREY[:4], COLOUR[:4]])
+def test_large_images_with_channels_last_keep_their_rows(drawn):
+    large = torch.nn.functional.interpolate(COLOUR, scale_factor=2, mode="nearest")
+    found, conversions = fitted(large.permute(0, 2, 3, 1), drawn)
+    assert conversions[0] == "images.permute(0, 3, 1, 2)"
+    torch.testing.assert_close(found, fitted(large, drawn)[0])
 
 
 def test_rounding_beyond_the_range_is_no_fault_and_more_is():

@@ -3,8 +3,10 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 pytest.importorskip("transformers")
 
@@ -54,3 +56,19 @@ def test_what_is_missing_is_one_line(pixart, tmp_path, arguments, message):
     found = run(tmp_path, "analysis.study", *STUDY, HERE, *few)
     assert (found.returncode, found.stderr.count("Traceback")) == (2, 0), found.stderr[-1500:]
     assert message in found.stderr
+
+
+@pytest.mark.slow
+def test_a_pipeline_is_measured_with_real_images_of_its_own_size(pixart, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (300, 64, 64, 3), dtype=np.uint8)):
+        Image.fromarray(picture).save(images / f"{i}.png")
+    measured = (*STUDY, HERE, f"model={pixart}", *FEW, "inject=false", "measure.n=24", f"data.folder={images}")
+    found = run(tmp_path, "analysis.study", *measured)
+    assert (found.returncode, found.stderr.count("Traceback")) == (2, 0), found.stderr[-1500:]
+    assert "the model makes images of 64 x 64 in 3 channels: set data.image_size=64" in found.stderr
+    found = run(tmp_path, "analysis.study", *measured, "data.image_size=64")
+    assert found.returncode == 0, found.stderr[-2000:]
+    rows = pd.read_parquet(tmp_path / "runs" / "pretrained" / "cells" / "pixart-s0" / "rows.parquet")
+    assert set(rows["property"]) == {"density", "smoothness", "organization", "relevance"}

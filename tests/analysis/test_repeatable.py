@@ -71,6 +71,29 @@ def test_gradients_are_not_kept():
     assert rows.equals(split_model(Planted(), phi, extent=extent).assign(cell="parametric", paradigm="parametric"))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 256])
+def test_neither_small_batches_nor_a_model_that_asks_for_them_hide_it(rows):
+    class Small(Normalised):
+        def memory(self, images, record=()):
+            return ""
+
+    Small.rows = rows
+    if rows > 1:
+        with pytest.raises(ValueError, match="model must make the same image"):
+            first_images(Small(), 0)
+    else:
+        # Images that are always made one by one do not depend on each other.
+        assert first_images(Small(), 0).shape == (4, 1, 16, 16)
+
+
+@pytest.mark.parametrize("first", [2, 3, 4, 5, 64])
+def test_a_phi_is_not_trusted_for_a_few_images(first):
+    space = Space("mine", nn.Sequential(nn.Flatten(), nn.BatchNorm1d(256, affine=False)).train())
+    with pytest.raises(ValueError, match=r"phi \(mine\)|Expected more than 1 value per channel when training"):
+        space.features(IMAGES[:first])
+    assert not space._trusted
+
+
 @pytest.mark.parametrize("layer", [nn.Dropout(0.1), nn.BatchNorm1d(256, affine=False)])
 def test_a_phi_in_training_mode_is_refused_and_taken_in_eval_mode(layer):
     space = Space("mine", nn.Sequential(nn.Flatten(), layer).train())

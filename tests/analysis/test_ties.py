@@ -75,6 +75,14 @@ def test_ranks_of_neighbours_are_the_mean_over_all_choices_among_equals(space, k
         assert information_imbalance(turned(x), turned(y), k) == expected
 
 
+@pytest.mark.parametrize("spread", [1e-3, 1e-6, 1e-9])
+def test_points_that_are_near_are_not_taken_for_copies(spread):
+    x = np.sign(UNTIED[:, :1]) + spread * UNTIED
+    for k in (1, 4):
+        assert information_imbalance(x, x, k) == pytest.approx(((k + 1) / N,) * 2)
+        assert mutual_knn(x, x, k) == 1
+
+
 @SPACES
 def test_neither_the_order_of_images_nor_of_columns_decides(space):
     x, order = TIED[space], np.random.default_rng(2).permutation(N)

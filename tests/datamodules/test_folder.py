@@ -1,8 +1,10 @@
 """What the subfolders and the table of a folder are understood to say, and that it is told."""
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from datamodules.base import FactorKind
 from datamodules.errors import InputError
 from datamodules.image_folder import ImageFolder
+from datamodules.inventory import differences
 
 FILE = "file: f'{i}.png'"
 HALVES = (0.5, 0.25, 0.25)
@@ -97,11 +100,28 @@ def test_splits_beside_other_folders_are_refused(pictures: Path, budget: dict[st
     refused(r"data\.folder=\S+ holds test, train, which are splits, beside extra: put these", pictures, budget)
 
 
-def test_a_column_split_is_the_split_and_no_factor(pictures: Path, budget: dict[str, int]) -> None:
-    write_metadata(pictures, FILE, "split: ['train', 'validation', 'test'][i // 8]", "size: i")
+def test_splits_without_training_are_refused(pictures: Path, budget: dict[str, int]) -> None:
+    placed(pictures, lambda i: ("val", "test")[i // 12])
+    refused(r"data\.folder=\S+ holds test, val, which are splits, and no train: add it", pictures, budget)
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "eval", "testing")])
+def test_a_column_split_is_the_split_and_no_factor(
+    pictures: Path, budget: dict[str, int], names: tuple[str, ...]
+) -> None:
+    write_metadata(pictures, FILE, f"split: {names}[i // 8]", "size: i")
     data = make(pictures, budget)
+    assert files_in(data, "train") == named(*range(8))
     assert files_in(data, "val") == named(*range(8, 16))
     assert [factor.name for factor in data.factors] == ["size"]
+    assert "split as it came" in data.told()
+
+
+def test_a_column_that_says_train_of_all_gives_no_other_split(pictures: Path, budget: dict[str, int]) -> None:
+    write_metadata(pictures, FILE, "split: 'train'", "size: i")
+    data = make(pictures, budget, split=HALVES)
+    assert ", val and test taken from train" in data.told()
+    assert files_in(data, "test") == files_in(make(pictures, budget, split=HALVES), "test")
 
 
 def test_classes_may_lie_deeper(pictures: Path, budget: dict[str, int]) -> None:
@@ -181,6 +201,31 @@ def test_links_to_folders_are_followed_and_broken_ones_told(pictures: Path, budg
     assert "cat/back" in data.told()
 
 
+def test_folders_that_link_to_each_other_are_seen_once_each_way(pictures: Path, budget: dict[str, int]) -> None:
+    placed(pictures, pet)
+    (pictures / "cat" / "x").symlink_to(pictures / "dog")
+    (pictures / "dog" / "y").symlink_to(pictures / "cat")
+    data = make(pictures, budget)
+    # Each folder by itself and through the other.
+    assert len(data.files) == 48
+    assert "links that lead back: cat/x/y, dog/y/x" in data.told()
+
+
+def test_a_folder_that_cannot_be_opened_is_named(
+    pictures: Path, budget: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed(pictures, pet)
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    refused(r"data\.folder=\S+ holds folders that cannot be opened: \S+/dog: have yourself allowed", pictures, budget)
+
+
 def test_the_name_of_a_table_may_be_written_in_capitals(pictures: Path, budget: dict[str, int]) -> None:
     write_metadata(pictures, FILE, "size: i")
     (pictures / "metadata.csv").rename(pictures / "Metadata.CSV")
@@ -210,6 +255,26 @@ def test_what_identifies_images_is_no_factor_unless_it_is_asked_for(
         data = make(pictures, budget, roles={name: "content"})
         assert [factor.name for factor in data.factors] == [name, "size"]
         assert data.values[:, 0].tolist() == pytest.approx([i / 23 for i in map(index_of, data.files)])
+
+
+@pytest.mark.parametrize("name", ["humid", "acid", "grid", "refractive_index", "id"])
+def test_fractions_are_factors_whatever_they_are_called(pictures: Path, budget: dict[str, int], name: str) -> None:
+    write_metadata(pictures, FILE, f"{name}: i + 0.5")
+    assert [factor.name for factor in make(pictures, budget).factors] == [name]
+
+
+@pytest.mark.parametrize("name", ["humid", "rapid"])
+def test_words_that_end_in_id_are_no_identifiers(pictures: Path, budget: dict[str, int], name: str) -> None:
+    write_metadata(pictures, FILE, f"{name}: i")
+    assert [factor.name for factor in make(pictures, budget).factors] == [name]
+
+
+@pytest.mark.parametrize("name", ["pixels", "width"])
+def test_a_column_may_be_called_as_one_of_the_inventory(pictures: Path, budget: dict[str, int], name: str) -> None:
+    write_metadata(pictures, FILE, f"{name}: i")
+    before = make(pictures, budget).inventory
+    Image.new("RGB", (12, 12)).save(pictures / "3.png")
+    assert "1 with other pixels (3.png)" in differences(before, make(pictures, budget).inventory)
 
 
 def index_of(file: Path) -> int:
