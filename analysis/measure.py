@@ -1,8 +1,10 @@
 """Measure one trained model: ``python -m analysis.measure run=<dir>``."""
 
+import contextlib
 import time
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +142,19 @@ def _points(result: Examination, factors: Sequence[Factor]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@cache
+def keep_compiled() -> None:
+    """Keep what numba compiles of UMAP for the next process: compiling takes longer than embedding."""
+    for module in (umap.umap_, umap.layouts):
+        for compiled in (value for value in vars(module).values() if hasattr(value, "enable_caching")):
+            # Without a place to keep it, it is compiled each time.
+            with contextlib.suppress(RuntimeError):
+                compiled.enable_caching()
+
+
 def embed(scores: NDArray[np.float64]) -> NDArray[np.float32]:
     """Points (n, 2) of a map by UMAP (McInnes et al. 2018), the same for the same scores (n, k)."""
+    keep_compiled()
     k = min(15, len(scores) - 1)
     distances, index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(scores).kneighbors(scores)
     embedder = umap.UMAP(

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import nn
 from torchvision.models import alexnet
 
 from analysis.features.backbones import UnitActivations, efficientnet, inception, kept_weights, lpips
-from analysis.features.controls import pixel
+from analysis.features.controls import SIDE, Parts, pixel
 from analysis.features.readout import Readout
 from datamodules.base import Factor, FactorKind, Role, to_float
 from datamodules.errors import InputError
@@ -120,6 +121,14 @@ def test_networks_of_others_are_not_trained_and_leave_no_graph(factory, tmp_path
     phi = factory(None, tmp_path)
     assert not any(part.training for part in phi.modules())
     assert not phi(noise(1, 3, 16, 16)).requires_grad
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (2, 2), (3, 5), (4, 4), (8, 4), (8, 8), (12, 12), (16, 16)])
+def test_means_over_parts_are_those_of_pytorch(height, width):
+    maps = torch.rand(3, 5, height, width, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Parts()(maps), nn.AdaptiveAvgPool2d(SIDE)(maps), rtol=1e-6, atol=0)
+    if height == width and height & (height - 1) == 0:
+        assert torch.equal(Parts()(maps), nn.AdaptiveAvgPool2d(SIDE)(maps))
 
 
 def test_pixels_keep_the_mean_squared_difference_of_images():

@@ -83,6 +83,9 @@ def test_the_marks_of_cautions_stand_in_the_table(renderer):
     assert "~- 1.00" in verdict_table(shown)
 
 
+LONG = ("parity pair", "codes where the prior never draws")  # in the slow suite only
+
+
 def check(case, seed):
     images, factors = case.real
     names = sorted({candidate for candidate, *_ in (*case.verdicts, *case.rows)})
@@ -91,7 +94,7 @@ def check(case, seed):
     assert not wrong
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", [name for name in PLANTED if name not in LONG])
 def test_planted_generators_get_their_verdicts(name):
     check(PLANTED[name], 0)
 
@@ -99,7 +102,7 @@ def test_planted_generators_get_their_verdicts(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_generators_get_their_verdicts_over_seeds(name):
-    for seed in range(1, 20):
+    for seed in range(0 if name in LONG else 1, 20):
         check(PLANTED[name], seed)
 
 
@@ -184,7 +187,7 @@ class Tagging(Encoded):
 
 def test_codes_are_probed_for_the_true_factors_and_draws_for_what_their_images_show():
     factors = torch.cat([PLACES, TINTS], dim=1)
-    rows = measure_model(Tagging(), render(PLACES), phi, factors=factors, n=144, properties=["organization"])
+    rows = measure_model(Tagging(), render(PLACES), phi, factors=factors, n=96, properties=["organization"])
     probes = rows[(rows.estimator == "probe") & (rows.target == "2")].set_index("candidate").value
     assert probes["mu.u"] == pytest.approx(1, abs=1e-3)
     # No image shows it, so it is not read from those that are drawn.
@@ -201,7 +204,8 @@ def test_no_two_images_are_a_pair_of_codes_twice():
 
 
 def test_verdicts_of_draws_do_not_depend_on_an_encoder():
-    weak = [measured(PLANTED[f"weak, {how} an encoder"].model, candidates=["z", "u"])[1] for how in ("without", "with")]
+    asked = {"candidates": ["z", "u"], "properties": ["density", "smoothness", "relevance"]}
+    weak = [measured(PLANTED[f"weak, {how} an encoder"].model, **asked)[1] for how in ("without", "with")]
     assert weak[0].to_dict() == weak[1].to_dict()
 
 
@@ -211,12 +215,6 @@ def test_effects_are_also_told_in_units_of_the_data():
     assert (rows.score["S_T"].max(), rows.verdict["effect"]) == (1, "X")
     rows = measured(Planted(), candidates=["z"], properties=["relevance"])[0].set_index("estimator")
     assert rows.value["effect"] == pytest.approx(1, abs=0.1)
-
-
-def test_images_that_phi_cannot_tell_from_their_mixtures_judge_nobody():
-    rows = measure_model(Planted(), render(PLACES), lambda x: phi(x)[:, :1], n=24, properties=["density"])
-    assert set(rows.verdict) == {"n/a"}
-    assert rows.reason.str.startswith("phi tells 1,200 real images from mixtures of two of them no better").all()
 
 
 def test_values_and_factors_are_compared_on_equally_many_images():

@@ -107,6 +107,8 @@ def test_rows_blame_phi_or_the_number_of_real_images_where_these_are_not_told_ap
     for space in (phi, weak):
         rows = measure_model(Planted(), render(places), space, factors=places, n=64)
         assert not (rows.status == "poor").any()
+        if space is weak:
+            assert set(rows.query("property == 'density'").verdict) == {"n/a"}
         found[space] = rows.query("property == 'density' and candidate == 'z' and headline").squeeze()
     assert (found[phi].verdict, found[weak].verdict) == ("V", "n/a")
     assert found[weak].reason.startswith("phi tells 100 real images from mixtures of two of them no better than by")

@@ -51,9 +51,9 @@ def kept(folder):
 
 def test_a_labeller_of_few_images_reads_what_they_show_and_is_the_same_again(tmp_path):
     data = Sides((SIDE,))
-    phi = labeller(data, tmp_path / "a", steps=100)
+    phi = labeller(data, tmp_path / "a", steps=60)
     test = data.splits["test"]
-    again = labeller(Sides((SIDE,)), tmp_path / "b", steps=100)
+    again = labeller(Sides((SIDE,)), tmp_path / "b", steps=60)
     assert all(torch.equal(one, other) for one, other in zip(phi.parameters(), again.parameters(), strict=True))
     with torch.no_grad():
         features = phi(test.pixels.float() / 127.5 - 1).double().numpy()
@@ -62,7 +62,8 @@ def test_a_labeller_of_few_images_reads_what_they_show_and_is_the_same_again(tmp
 
 @pytest.mark.parametrize("factory", [labeller, instances])
 def test_what_is_trained_is_kept_by_all_that_it_is_trained_on(factory, tmp_path):
-    factory(Sides((SIDE,)), tmp_path, steps=20 if factory is instances else 60)
+    steps = 5 if factory is instances else 40
+    factory(Sides((SIDE,)), tmp_path, steps=steps)
     known = kept(tmp_path)
     assert len(known) == 1
     more = {}
@@ -73,7 +74,7 @@ def test_what_is_trained_is_kept_by_all_that_it_is_trained_on(factory, tmp_path)
         "one image less": Sides((SIDE,), number=299),
     }.items():
         before = kept(tmp_path)
-        factory(data, tmp_path, steps=20 if factory is instances else 60)
+        factory(data, tmp_path, steps=steps)
         more[name] = len(kept(tmp_path)) - len(before)
     assert more == {"the same": 0, "a label corrected": 1, "other pixels": 1, "one image less": 1}
 
@@ -81,10 +82,10 @@ def test_what_is_trained_is_kept_by_all_that_it_is_trained_on(factory, tmp_path)
 def test_training_ends_when_the_factors_are_read_no_better(tmp_path, monkeypatch):
     looks = []
     monkeypatch.setattr("analysis.features.labeller._skill", lambda *_: looks.append(1) or 1.0)
-    monkeypatch.setattr("analysis.features.labeller.PATIENCE", 100)
+    monkeypatch.setattr("analysis.features.labeller.PATIENCE", 50)
     labeller(Sides((SIDE,)), tmp_path, steps=3000)
-    # The first look, after 50 steps, is the best; 100 steps later it ends.
-    assert len(looks) == 3
+    # The first look, after 50 steps, is the best; 50 steps later it ends.
+    assert len(looks) == 2
 
 
 def test_a_factor_that_no_image_shows_is_left_out_and_named(capsys):
