@@ -4,7 +4,7 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint docs pictures bench clean
+.PHONY: help install demo test test-slow lint docs pictures bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -14,6 +14,8 @@ $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(ENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+install: $(STAMP)  ## Make the environment .venv, which all other targets begin with too
 
 demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print the verdicts (an hour on two cores without bfloat16)
 	$(BIN)/python -m analysis.study study=demo

@@ -26,13 +26,15 @@ def doubt(row: Row, own: Own, ruler: Ruler) -> None:
     if own.collapsed:
         reason = f"collapsed: its images differ by {own.variety:.2f} of what real ones do"
         row |= {"verdict": "X", "status": "collapsed", "reason": reason}
-    elif own.poor and row["property"] != "smoothness":
+    elif row["property"] != "smoothness" and (own.poor or not ruler.tells):
         shares = (
             f"{own.inside.mean():.2f} of its own images are in-distribution, of cross-fades of real ones "
             f"{ruler.null.mean():.2f}"
         )
         status, reason = "poor", f"too poor to judge: {shares}"
-        if own.unclear:
+        if not ruler.tells:
+            status, reason = "few", f"whether its images are of the data cannot be told: {ruler.untold}"
+        elif own.unclear:
             real = f"of the {len(ruler.real):,} that are held out {ruler.ceiling.mean():.2f}"
             status, reason = "few", f"too few real images to judge by: {shares}, {real}"
         row |= {"verdict": "~" if row["verdict"] == "V" else row["verdict"], "status": status, "reason": reason}

@@ -251,7 +251,10 @@ class ImageDataModule(LightningDataModule, ABC):
         told = f"{len(values):,} images ({sizes}), {len(factors)} factor{'s' * (len(factors) != 1)}"
         told += (f": {', '.join(factors)}" if factors else "") + f"; {captions:,} captions"
         if (few := len(self.splits["test"].pixels)) < SMALLEST_TEST:
-            told += f"; {few} test images can be trained beside, but not measured with: that takes {SMALLEST_TEST}"
+            told += (
+                f"; {few} test images can be trained beside, but not measured with: that takes {SMALLEST_TEST}, about "
+                f"{SMALLEST_TEST * len(values) / few:,.0f} in all"
+            )
         return told
 
     @cached_property

@@ -99,10 +99,11 @@ class ImageFolder(ImageDataModule):
 
     def _given_splits(self) -> list[str] | None:
         """The split of each image, where subfolders or a column, which is taken out of the table, say it."""
-        written = [SPLIT_OF.get(str(cell).strip().lower(), "") for cell in self.table.columns.get("split", ())]
-        if "train" in written and "" not in written:
-            del self.table.columns["split"]
-            return written
+        for name in [name for name in self.table.columns if name.lower() == "split"]:
+            written = [SPLIT_OF.get(str(cell).strip().lower(), "") for cell in self.table.columns[name]]
+            if "train" in written and "" not in written:
+                del self.table.columns[name]
+                return written
         return self.laid.splits
 
     def load(self) -> Images:
@@ -166,7 +167,8 @@ class ImageFolder(ImageDataModule):
             told += ", split as it came"
         aside = [f"column {name!r} is no factor ({reason})" for name, reason in self.no_factors.items()]
         if self.laid.strays and not self.found.tables:
-            aside.append(f"subfolders are no classes, as images lie beside them ({listed(self.laid.strays)})")
+            beside = f"as images lie beside them ({listed(self.laid.strays)})"
+            aside.append(f"subfolders are no classes, {beside}; what lies in either is taken")
         for factor in self.factors:
             if alike := _alike(factor.labels):
                 aside.append(f"classes of {factor.name!r} that differ in blanks or capitals only: {listed(alike)}")

@@ -86,6 +86,7 @@ class Generation:
     values: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@runtime_checkable
 class GenerativeModel(Protocol):
     """A model that can be analysed.
 

@@ -224,7 +224,7 @@ class RealData:
         if test > REAL_IMAGES:
             return f", more than the {REAL_IMAGES:,} that are looked at: take another phi"
         sizes = {name: len(part.pixels) for name, part in self.data.splits.items()}
-        return f" for the test, {test * sum(sizes.values()) / sizes['test']:,.0f} in all"
+        return f", and {test * sum(sizes.values()) / sizes['test']:,.0f} in all"
 
 
 def real_data(config: DictConfig, data: DictConfig | None) -> RealData:

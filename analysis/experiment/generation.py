@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from paradigms.contract import Bounded, Edit, GenerativeModel, Inputs, Path
+from paradigms.contract import Bounded, Edit, Generation, GenerativeModel, Inputs, Path
 
 ROWS = 256
 """Most images of one batched generation, where the model does not say so itself."""
@@ -91,9 +91,16 @@ def first_images(model: GenerativeModel, seed: int) -> Tensor:
     """A few images (4, C, H, W) of a model, seen to be decided by their inputs alone.
 
     Raises:
-        ValueError: They are others when fewer are made together.
+        ValueError: They are others when fewer are made together, or the model does not meet
+            :class:`paradigms.contract.GenerativeModel`.
     """
-    inputs = model.draw(FIRST, torch.Generator().manual_seed(seed))
+    inputs = _checked_inputs(model, seed)
+    made = model.generate(inputs)
+    if not isinstance(made, Generation):
+        raise ValueError(f"model.generate must give a paradigms.contract.Generation, not {type(made).__name__}")
+    if made.images.ndim != 4 or not made.images.is_floating_point():
+        given = f"{made.images.dtype} {tuple(made.images.shape)}"
+        raise ValueError(f"model.generate must give images (N, C, H, W) in floating point, not {given}")
     images = generate_all(model, inputs, "images to compare with")
     # In batches of any size without the first each is among others than before.
     again = generate_all(model, {name: value[1:] for name, value in inputs.items()}, "images to compare with")
@@ -104,6 +111,28 @@ def first_images(model: GenerativeModel, seed: int) -> Tensor:
             f"{apart:.2f} of a range of 2: call model.eval(), and draw all noise in model.draw"
         )
     return images
+
+
+def _checked_inputs(model: GenerativeModel, seed: int) -> Inputs:
+    """A few inputs, seen to be decided by their generator and to be candidates of the shapes that are said."""
+    if not isinstance(model, GenerativeModel) or not isinstance(model.candidates, Mapping):
+        raise ValueError(
+            "model must have candidates by name, draw and generate: see paradigms.contract.GenerativeModel"
+        )
+    inputs, again = (model.draw(FIRST, torch.Generator().manual_seed(seed)) for _ in range(2))
+    for name, value in inputs.items():
+        if name not in model.candidates:
+            raise ValueError(
+                f"model.draw gives {name!r}, which is none of model.candidates: {', '.join(model.candidates)}"
+            )
+        wanted = (FIRST, *model.candidates[name].shape)
+        if tuple(value.shape) != wanted:
+            raise ValueError(
+                f"model.draw must give {name!r} as {wanted}, as its candidate says, not {tuple(value.shape)}"
+            )
+        if not torch.equal(value, again[name]):
+            raise ValueError(f"model.draw must give the same {name!r} for the same generator: draw it with generator=")
+    return inputs
 
 
 @torch.no_grad()

@@ -15,6 +15,9 @@ OVERSHOOT = 1e-3
 BYTES = 2
 """No image is so dark that its bytes end below, nor overshoots a range to 1 by so much."""
 
+SPAN = 0.9
+"""What the pixels of a model in [0, 1] span, though not those of one whose images are all bright."""
+
 DARK = 0.05
 """Where so many of the drawn pixels are negative and none of the real ones is, the real ones lie in [0, 1]."""
 
@@ -28,7 +31,8 @@ def checked_images(images: Any, drawn: Tensor, at_least: int) -> Tensor:
         at_least: Least N.
 
     Raises:
-        ValueError: They are no such tensor, of another shape than the model's, too few, out of range, or not finite.
+        ValueError: They are no such tensor, of another shape than the model's, too few, out of range, or not finite; or
+            the model's lie in another range.
     """
     if not isinstance(images, Tensor):
         told = f"images must be a tensor (N, C, H, W) in [-1, 1], not {type(images).__name__}"
@@ -51,6 +55,12 @@ def checked_images(images: Any, drawn: Tensor, at_least: int) -> Tensor:
         if low >= 0 and high <= 255:
             how = "images / 127.5 - 1" if high > BYTES else "2 * images.clamp(0, 1) - 1"
         raise ValueError(f"images must be in [-1, 1], not in [{low:g}, {high:g}]: give {how}")
+    made = float(drawn.min()), float(drawn.max())
+    if low < 0 and made[0] >= 0 and made[1] - made[0] > SPAN:
+        raise ValueError(
+            f"model must make images in [-1, 1], as the real ones are: its lie in [{made[0]:g}, {made[1]:g}]: have "
+            "generate give 2 * images - 1, or images / 127.5 - 1"
+        )
     if low >= 0 and float((drawn < 0).float().mean()) > DARK:
         raise ValueError(
             f"images must be in [-1, 1], as the model's are: these lie in [{low:g}, {high:g}]: give 2 * images - 1"

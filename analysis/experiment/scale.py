@@ -13,6 +13,9 @@ from analysis.metrics.enough import enough_real_images
 
 Array = NDArray[np.float64]
 
+UNTOLD = "phi tells"
+"""How a reason begins that blames real images or φ."""
+
 
 class Scale(Space):
     """Null and ceiling of density, from the data alone and the same for every model.
@@ -62,9 +65,13 @@ class Scale(Space):
     def untold(self) -> str:
         """Why nothing can be said of whether images are of the data, where :attr:`tells` is false, and what to do."""
         known = self.enough < np.inf
-        remedy = f"it would take about {self.enough:,.0f}" if known else "take another phi, or many more images"
+        remedy = (
+            f"it would take about {self.enough:,.0f} in their place"
+            if known
+            else "take another phi, or many more images"
+        )
         return (
-            f"phi tells {len(self.originals):,} real images from mixtures of two of them no better than by chance: "
+            f"{UNTOLD} {len(self.originals):,} real images from mixtures of two of them no better than by chance: "
             f"{self.ceiling.mean():.2f} of those held out are in-distribution, of mixtures {self.null.mean():.2f}; "
             f"{remedy}"
         )

@@ -67,8 +67,8 @@ class Space:
             return RealImages(features)
         except ValueError as error:
             raise InputError(
-                f"phi ({self.name}) must give features that tell the real images apart: {error}: remove copies from "
-                f"images, or leave this phi out"
+                f"phi ({self.name}) gives nearly all real images the same features: remove copies from images, or "
+                f"leave this phi out ({error})"
             ) from error
 
     @torch.no_grad()
@@ -88,7 +88,10 @@ class Space:
         return found
 
     def _seen(self, images: Tensor) -> Array:
-        found = array(torch.as_tensor(self.phi(images)).float())
+        given = self.phi(images)
+        if not isinstance(given, Tensor | np.ndarray):
+            raise ValueError(f"phi ({self.name}) must give a tensor (N, D) or an array, not {type(given).__name__}")
+        found = array(torch.as_tensor(given).float())
         if found.ndim != 2 or len(found) != len(images):
             raise ValueError(f"phi ({self.name}) must give (N, D) for N = {len(images)} images, not {found.shape}")
         if not np.isfinite(found).all():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.experiment.scale import UNTOLD
 from analysis.report.pictures import Album
 from analysis.results import CONSTRUCTED, CONTACT_SHEET, JOINT, PROPERTIES
 from datamodules.base import Role
@@ -126,9 +127,10 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
 
 
 def _doubts(cell: Cell) -> list[tuple[str, str]]:
-    """Of which candidates relevance or organization cannot be said, because of the model's own images, and why."""
-    rows = cell.main
-    rows = rows[rows["headline"] & rows["status"].isin(("poor", "collapsed"))]
+    """Of which candidates something cannot be said, because of the model's own images or too few real ones, and why."""
+    rows = cell.main[cell.main["headline"]]
+    untold = (rows["property"] == "density") & rows["reason"].str.startswith(UNTOLD)
+    rows = rows[rows["status"].isin(("poor", "collapsed")) | untold]
     return [(", ".join(_ordered(own["candidate"])), str(why)) for why, own in rows.groupby("reason", sort=False)]
 
 

@@ -88,6 +88,15 @@ def test_bright_images_of_a_model_that_makes_bright_ones_are_taken():
     assert torch.equal(checked_images(bright, bright[:4], 24), bright)
 
 
+@pytest.mark.parametrize("drawn", [(COLOUR[:4] + 1) / 2, (COLOUR[:4] + 1) * 127.5])
+def test_a_model_whose_images_lie_elsewhere_is_not_called_unreal(drawn):
+    told = r"model must make images in \[-1, 1\], as the real ones are: its lie in \[0.*have generate give 2"
+    with pytest.raises(ValueError, match=told):
+        checked_images(COLOUR, drawn, 24)
+    # One whose images are all bright may be poor.
+    assert torch.equal(checked_images(COLOUR, (COLOUR[:4] + 3) / 4, 24), COLOUR)
+
+
 def test_values_that_are_no_numbers_and_too_few_are_named():
     with pytest.raises(ValueError, match="images must be finite: they hold NaN"):
         checked_images(COLOUR.where(COLOUR < 0.99, torch.nan), COLOUR[:4], 24)

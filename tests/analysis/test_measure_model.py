@@ -264,19 +264,19 @@ def test_bad_arguments_are_named(arguments, message):
 
 @pytest.mark.parametrize("features", [lambda x: torch.ones(len(x), 3), lambda x: torch.full((len(x), 3), torch.nan)])
 def test_a_feature_space_that_says_nothing_is_named(features):
-    with pytest.raises(ValueError, match=r"phi \(phi\) must give"):
+    with pytest.raises(ValueError, match=r"phi \(phi\) (gives nearly all real images the same|must give finite)"):
         measure_model(Planted(), render(PLACES), features, n=24)
 
 
 def test_images_that_are_mostly_copies_are_named():
     images = render(torch.cat([PLACES[:1].expand(98, 2), PLACES[1:3]]))
-    with pytest.raises(ValueError, match=r"phi \(phi\) must give .* remove copies from images"):
+    with pytest.raises(ValueError, match=r"phi \(phi\) gives nearly all .* remove copies from images"):
         measure_model(Planted(), images, phi, n=24)
 
 
 def test_a_control_that_says_nothing_is_named():
     subject = Subject(Planted(), render(PLACES), None, 24, 0)
-    with pytest.raises(ValueError, match=r"phi \(flat\) must give .* leave this phi out"):
+    with pytest.raises(ValueError, match=r"phi \(flat\) gives nearly all .* leave this phi out"):
         Examiner(subject, {"main": phi, "flat": lambda x: torch.ones(len(x), 3)})
 
 

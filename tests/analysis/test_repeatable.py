@@ -53,6 +53,52 @@ def test_a_model_whose_images_are_not_decided_by_their_inputs_is_refused(model):
         split_model(model(), phi)
 
 
+class Bare(Planted):
+    def generate(self, inputs, *, record=(), edits=None):
+        return self.image(inputs["z"], inputs["u"])
+
+
+class Bytes(Planted):
+    def image(self, z, u):
+        return (127.5 * (render(z) + 1)).byte()
+
+
+class Listed(Planted):
+    candidates = ("z", "u")
+
+
+class Otherwise(Planted):
+    def draw(self, n, generator):
+        return {name: torch.rand(n, 2, generator=generator) for name in ("z", "w")}
+
+
+class Wide(Planted):
+    def draw(self, n, generator):
+        return {name: torch.rand(n, 3, generator=generator) for name in ("z", "u")}
+
+
+class Restless(Planted):
+    def draw(self, n, generator):
+        return {name: torch.rand(n, 2) for name in ("z", "u")}
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (object, "model must have candidates by name, draw and generate: see paradigms.contract.GenerativeModel"),
+        (Listed, "model must have candidates by name"),
+        (Otherwise, "model.draw gives 'w', which is none of model.candidates: z, u"),
+        (Wide, r"model.draw must give 'z' as \(4, 2\), as its candidate says, not \(4, 3\)"),
+        (Restless, "model.draw must give the same 'z' for the same generator"),
+        (Bare, "model.generate must give a paradigms.contract.Generation, not Tensor"),
+        (Bytes, r"model.generate must give images \(N, C, H, W\) in floating point, not torch.uint8 \(4, 1, 16, 16\)"),
+    ],
+)
+def test_a_model_that_does_not_meet_the_contract_is_told_where(model, told):
+    with pytest.raises(ValueError, match=told):
+        measure_model(model(), IMAGES, phi, n=24)
+
+
 def test_rounding_is_no_difference():
     class Rounded(Planted):
         def image(self, z, u):
@@ -105,6 +151,11 @@ def test_a_phi_in_training_mode_is_refused_and_taken_in_eval_mode(layer):
 def test_a_phi_may_give_arrays():
     found = Space("mine", lambda images: images.flatten(1).numpy()).features(IMAGES)
     np.testing.assert_array_equal(found, IMAGES.flatten(1).numpy())
+
+
+def test_a_phi_that_gives_several_things_is_named():
+    with pytest.raises(ValueError, match=r"phi \(mine\) must give a tensor \(N, D\) or an array, not tuple"):
+        Space("mine", lambda x: (x.flatten(1), x)).features(IMAGES)
 
 
 @pytest.mark.parametrize("given", [lambda x: x.mean((1, 2, 3)), lambda x: x, lambda x: x.flatten(1)[1:]])

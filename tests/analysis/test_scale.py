@@ -108,6 +108,9 @@ def test_rows_blame_phi_or_the_number_of_real_images_where_these_are_not_told_ap
         rows = measure_model(Planted(), render(places), space, factors=places, n=64)
         assert not (rows.status == "poor").any()
         if space is weak:
+            others = rows[rows["property"].isin(["relevance", "organization"]) & rows["headline"]]
+            assert "V" not in set(others.verdict)
+            assert others.reason.str.contains("of the data cannot be told: phi tells 100 real images from mix").any()
             assert set(rows.query("property == 'density'").verdict) == {"n/a"}
         found[space] = rows.query("property == 'density' and candidate == 'z' and headline").squeeze()
     assert (found[phi].verdict, found[weak].verdict) == ("V", "n/a")
@@ -141,7 +144,7 @@ def test_before_training_is_said_how_many_images_it_would_take(tmp_path):
     for line, name in ((of_weak, "weak"), (of_coarse, "coarse")):
         assert line.startswith(f"phi: density could not be judged in {name}: phi tells 192 real images from mixtures")
     assert of_weak.endswith(("take another phi, or many more images", "are looked at: take another phi"))
-    told = re.search(r"it would take about ([\d,]+) for the test, ([\d,]+) in all$", of_coarse)
+    told = re.search(r"it would take about ([\d,]+) in their place, and ([\d,]+) in all$", of_coarse)
     test, whole = (int(number.replace(",", "")) for number in told.groups())
     assert whole == 10 * test
     # Twice as many are enough.

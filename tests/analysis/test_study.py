@@ -82,7 +82,7 @@ def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_n
     # So few shapes are not told from mixtures, as the rows say as well.
     doubts = [line for line in lines[:training] if "of those held out are in-distribution, of mixtures" in line]
     assert [line.split(": ")[1].split()[-1] for line in doubts] == ["labeller", "random"]
-    assert all(re.search(r"it would take about [\d,]+ for the test, [\d,]+ in all$", line) for line in doubts)
+    assert all(re.search(r"it would take about [\d,]+ in their place, and [\d,]+ in all$", line) for line in doubts)
     rows = pd.read_parquet(study[0] / "runs" / "demo" / "report" / "rows.parquet")
     assert set(rows.phi[rows.reason.str.startswith("phi tells 100 real images")]) == {"labeller", "random"}
 

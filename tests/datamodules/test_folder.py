@@ -105,11 +105,13 @@ def test_splits_without_training_are_refused(pictures: Path, budget: dict[str, i
     refused(r"data\.folder=\S+ holds test, val, which are splits, and no train: add it", pictures, budget)
 
 
-@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "eval", "testing")])
+@pytest.mark.parametrize(
+    ("column", "names"), [("split", ("train", "validation", "test")), ("Split", ("Training", "eval", "testing"))]
+)
 def test_a_column_split_is_the_split_and_no_factor(
-    pictures: Path, budget: dict[str, int], names: tuple[str, ...]
+    pictures: Path, budget: dict[str, int], column: str, names: tuple[str, ...]
 ) -> None:
-    write_metadata(pictures, FILE, f"split: {names}[i // 8]", "size: i")
+    write_metadata(pictures, FILE, f"{column}: {names}[i // 8]", "size: i")
     data = make(pictures, budget)
     assert files_in(data, "train") == named(*range(8))
     assert files_in(data, "val") == named(*range(8, 16))

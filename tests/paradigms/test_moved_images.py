@@ -122,7 +122,7 @@ def test_a_training_that_noted_no_digest_is_not_taken_for_one_on_these_images(tm
         prepare(asked(tmp_path, images), tmp_path / "run")
 
 
-def test_a_pretrained_pipeline_is_the_same_wherever_real_images_lie(tmp_path, images):
+def test_a_pretrained_pipeline_is_the_same_whatever_real_images_it_is_held_against(tmp_path, images):
     given = {"pipeline": {"steps": 2}, "data": {"folder": "images", "image_size": 16}, "seed": 0, "model": "m"}
     config = OmegaConf.create(given | {"paradigm_name": "sd14", "data_name": "image_folder"})
     adopt.adopt(config, tmp_path / "run")
@@ -130,6 +130,9 @@ def test_a_pretrained_pipeline_is_the_same_wherever_real_images_lie(tmp_path, im
     adopt.adopt(config, tmp_path / "run")
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").data.folder == str(tmp_path / "elsewhere")
     config.data.image_size = 32
+    adopt.adopt(config, tmp_path / "run")
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").data.image_size == 32
+    config.pipeline.steps = 3
     with pytest.raises(InputError, match="begun with another model or other settings"):
         adopt.adopt(config, tmp_path / "run")
 
