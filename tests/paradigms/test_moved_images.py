@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_training import configured
 
-from analysis.cells.trained import check_sources, read_manifest
+from analysis.cells.trained import check_sources, load, read_manifest
 from datamodules.errors import InputError
 from paradigms.base import Paradigm
 from paradigms.pretrained import adopt
@@ -88,6 +88,15 @@ def test_a_finished_run_takes_the_same_images_by_another_path_and_no_others(tmp_
     told = r"data\.folder=\S+others does not hold what \S+run was trained on: 1 with other pixels \(0\.png\): give"
     with pytest.raises(InputError, match=told):
         prepare(asked(tmp_path, "others"), tmp_path / "run")
+
+
+def test_weights_of_another_network_than_the_config_tells_of_are_named(tmp_path, images):
+    train(asked(tmp_path, images), tmp_path / "run")
+    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    kept.paradigm.bottleneck = 2 * kept.paradigm.bottleneck
+    OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
+    with pytest.raises(InputError, match=r"file=\S+weights\.safetensors does not fit config\.yaml: train again"):
+        load(tmp_path / "run")
 
 
 def test_an_image_that_is_added_is_named_before_a_finished_training_is_taken_for_one_on_it(tmp_path, images):
