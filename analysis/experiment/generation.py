@@ -87,6 +87,7 @@ def groups(model: GenerativeModel, names: Sequence[str], images: int) -> Iterato
     yield group
 
 
+@torch.no_grad()
 def first_images(model: GenerativeModel, seed: int) -> Tensor:
     """A few images (4, C, H, W) of a model, seen to be decided by their inputs alone.
 
@@ -95,7 +96,7 @@ def first_images(model: GenerativeModel, seed: int) -> Tensor:
             :class:`paradigms.contract.GenerativeModel`.
     """
     inputs = _checked_inputs(model, seed)
-    made = model.generate(inputs)
+    made = model.generate(split_inputs(inputs, rows_of(model))[0])
     if not isinstance(made, Generation):
         raise ValueError(f"model.generate must give a paradigms.contract.Generation, not {type(made).__name__}")
     if made.images.ndim != 4 or not made.images.is_floating_point():
