@@ -9,10 +9,25 @@ import os
 import subprocess
 import sys
 import tempfile
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 
 PATIENCE = 600
 """Seconds after which a command is taken to hang."""
+
+# What a study imports at last, too: W&B's launcher and diffusers' pipelines.
+IMPORTED = [
+    "analysis.study",
+    "analysis.align",
+    "analysis.cells.side_by_side",
+    "paradigms.pretrained.pipeline",
+    "wandb.sdk.launch",
+]
+
+
+def begin():
+    """Start the process that imports everything."""
+    get_context("forkserver").set_forkserver_preload(IMPORTED)
+    forkserver.ensure_running()
 
 
 def run(directory, module, *arguments):
@@ -21,10 +36,11 @@ def run(directory, module, *arguments):
     Returns:
         A ``CompletedProcess`` with the exit status and what was printed.
     """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["analysis.study", "analysis.align", "analysis.cells.side_by_side"])
+    begin()
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        process = context.Process(target=called, args=(module, directory, arguments, out.name, err.name))
+        process = get_context("forkserver").Process(
+            target=called, args=(module, directory, arguments, out.name, err.name)
+        )
         process.start()
         process.join(PATIENCE)
         if process.is_alive():

@@ -1,8 +1,9 @@
 """What each section of a study's page shows of a cell, as plain values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Cell:
         first = self.rows.iloc[0]
         return str(first["data"]), int(first["bottleneck"]), int(first["seed"])
 
-    @property
+    @cached_property
     def main(self) -> pd.DataFrame:
         """The rows of the feature space that the verdicts come from, over all timesteps together."""
         first = self.rows["phi"].iloc[0]
@@ -103,6 +104,7 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
     main = [name for name, kind in cell.candidates.items() if kind in COMPACT_KINDS or name == "h"]
     strips = {name: album.add(cell.figures / f"{name}.smoothness.png") for name in cell.candidates}
     built = cell.rows[(cell.rows["property"] == "relevance") & (cell.rows["status"] == CONSTRUCTED)]
+    by_verdict = dict(iter(cell.main.groupby(["candidate", "property"], sort=False)))
     return {
         "label": cell.label,
         "name": cell.name,
@@ -111,7 +113,7 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "in_distribution": cell.measurement.get("in_distribution"),
         "contact": album.add(cell.figures / CONTACT_SHEET),
         "doubts": _doubts(cell),
-        "verdicts": [_verdicts(cell, name, kind, album, panels) for name, kind in cell.candidates.items()],
+        "verdicts": [_verdicts(cell, name, kind, by_verdict, album, panels) for name, kind in cell.candidates.items()],
         "samples": album.add(cell.figures / "samples.png"),
         "reconstructions": album.add(cell.figures / "reconstructions.png"),
         "strips": [(name, key) for name, key in strips.items() if key and name in main],
@@ -140,16 +142,21 @@ def _effects(cell: Cell) -> dict[str, float]:
     return dict.fromkeys(cell.candidates, math.nan) | dict(zip(rows["candidate"], rows["value"], strict=True))
 
 
-def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:
-    own = cell.main[cell.main["candidate"] == candidate]
+def _verdicts(
+    cell: Cell,
+    candidate: str,
+    kind: str,
+    by_verdict: Mapping[tuple[str, str], pd.DataFrame],
+    album: Album,
+    panels: list[dict[str, Any]],
+) -> dict[str, Any]:
     entries: list[dict[str, Any] | None] = []
     for name in PROPERTIES:
-        rows = own[own["property"] == name]
-        headline = rows[rows["headline"]]
-        if headline.empty:
+        rows = by_verdict.get((candidate, name))
+        if rows is None or not rows["headline"].any():
             entries.append(None)
             continue
-        row = headline.iloc[0]
+        row = rows[rows["headline"]].iloc[0]
         entries.append(
             {key: row[key] for key in ("verdict", "score", "ci_low", "ci_high", "status")}
             | {"class": CLASSES.get(row["verdict"], "na"), "panel": len(panels)}
@@ -162,7 +169,7 @@ def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[
                 "property": name,
                 "verdict": row["verdict"],
                 "picture": album.add(cell.figures / f"{candidate}.{name}.png"),
-                "rows": [[plain(row[key]) for key in EVIDENCE] for _index, row in rows.iterrows()],
+                "rows": [list(map(plain, row)) for row in rows[list(EVIDENCE)].itertuples(index=False, name=None)],
             }
         )
     return {"candidate": candidate, "kind": kind, "entries": entries}

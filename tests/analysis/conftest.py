@@ -1,7 +1,7 @@
 """A small study as training and measuring leave it, made from drawn shapes instead of trained models."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from analysis import organization
 from analysis.metrics.calibration import verdict
 from analysis.results import COLUMNS, INJECTION_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, blank_row, injected, write_rows
 
@@ -210,6 +211,14 @@ def write_cell(folder: Path, paradigm: str, bottleneck: int = 64, seed: int = 0,
             )
         )
     pd.concat(tables, ignore_index=True).to_parquet(folder / "points.parquet")
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Measures of disentanglement decide no verdict, and take most of the time of planted models: a quarter of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(organization, "RESAMPLED", 3)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,10 @@ from analysis.metrics.calibration import WIDE, enough
 from analysis.properties import Examiner
 from analysis.report.tables import verdict_table
 from analysis.results import COLUMNS
-from analysis.validate import judged, right
 from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def measured(model, seed=0, **more):
@@ -81,29 +82,6 @@ def test_too_wide_an_interval_is_no_verdict_and_says_how_many_images_would_do():
 def test_the_marks_of_cautions_stand_in_the_table(renderer):
     shown = renderer[0].assign(cell="planted", data="planted", status="few", verdict="~")
     assert "~- 1.00" in verdict_table(shown)
-
-
-LONG = ("parity pair", "codes where the prior never draws")  # in the slow suite only
-
-
-def check(case, seed):
-    images, factors = case.real
-    names = sorted({candidate for candidate, *_ in (*case.verdicts, *case.rows)})
-    rows = measure_model(case.model, images, phi, factors=factors, n=256 * case.times, seed=seed, candidates=names)
-    wrong = [(what, expected, got) for what, expected, got in judged(rows, case) if got not in right(expected)]
-    assert not wrong
-
-
-@pytest.mark.parametrize("name", [name for name in PLANTED if name not in LONG])
-def test_planted_generators_get_their_verdicts(name):
-    check(PLANTED[name], 0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PLANTED)
-def test_planted_generators_get_their_verdicts_over_seeds(name):
-    for seed in range(0 if name in LONG else 1, 20):
-        check(PLANTED[name], seed)
 
 
 def test_holes_are_seen_in_the_worst_images():

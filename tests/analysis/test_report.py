@@ -48,10 +48,21 @@ class Page(HTMLParser):
         return [str(attrs["data-picture"]) for tag, attrs in self.elements if tag == "img" and "data-picture" in attrs]
 
 
-def test_rows_and_verdicts_of_all_cells_are_written(demo_study: Path) -> None:
-    page = build_report(demo_study)
-    assert page == demo_study / "report" / "index.html"
-    assert sorted(file.name for file in page.parent.iterdir()) == [
+@pytest.fixture(scope="module")
+def file(demo_study: Path) -> Path:
+    """The page of the study of three cells."""
+    return build_report(demo_study)
+
+
+@pytest.fixture(scope="module")
+def page(file: Path) -> Page:
+    """What is in it."""
+    return Page(file)
+
+
+def test_rows_and_verdicts_of_all_cells_are_written(file: Path, demo_study: Path) -> None:
+    assert file == demo_study / "report" / "index.html"
+    assert sorted(entry.name for entry in file.parent.iterdir()) == [
         "index.html",
         "injection.bars.png",
         "injection.bars.svg",
@@ -59,20 +70,19 @@ def test_rows_and_verdicts_of_all_cells_are_written(demo_study: Path) -> None:
         "rows.parquet",
         "verdicts.csv",
     ]
-    rows = pd.read_parquet(page.parent / "rows.parquet")
+    rows = pd.read_parquet(file.parent / "rows.parquet")
     assert len(rows) == len(read_rows(demo_study))
-    table = pd.read_csv(page.parent / "verdicts.csv", keep_default_na=False)
+    table = pd.read_csv(file.parent / "verdicts.csv", keep_default_na=False)
     assert list(table["verdict"]) == list(verdicts(rows)["verdict"])
     assert set(table["cell"]) == {"gan", "vae", "diffusion"}
 
 
-def test_the_same_rows_give_the_same_page(demo_study: Path) -> None:
-    first = build_report(demo_study).read_bytes()
+def test_the_same_rows_give_the_same_page(file: Path, demo_study: Path) -> None:
+    first = file.read_bytes()
     assert build_report(demo_study).read_bytes() == first
 
 
-def test_each_verdict_stands_in_the_table_with_its_evidence(demo_study: Path) -> None:
-    page = Page(build_report(demo_study))
+def test_each_verdict_stands_in_the_table_with_its_evidence(page: Page, demo_study: Path) -> None:
     buttons = [attrs for tag, attrs in page.elements if tag == "button" and "data-panel" in attrs]
     table = verdicts(read_rows(demo_study))
     by_place = {(row.cell, row.candidate, row.property): row for row in table.itertuples()}
@@ -87,8 +97,7 @@ def test_each_verdict_stands_in_the_table_with_its_evidence(demo_study: Path) ->
         assert panel["picture"] in page.data["pictures"]
 
 
-def test_the_page_shows_how_each_model_splits_its_work(demo_study: Path) -> None:
-    page = Page(build_report(demo_study))
+def test_the_page_shows_how_each_model_splits_its_work(page: Page, demo_study: Path) -> None:
     assert {model["label"] for model in page.data["frontier"]} == {"gan", "vae", "diffusion"}
     (diffusion,) = (model for model in page.data["frontier"] if model["label"] == "diffusion")
     split = pd.read_parquet(demo_study / "cells" / "diffusion" / "injection.parquet")
@@ -115,9 +124,7 @@ def test_a_study_without_injections_says_nothing_of_them(add_cell: Callable[...,
     assert "Strict or broad" not in page.text
 
 
-def test_the_page_needs_no_other_file_and_stays_small(demo_study: Path) -> None:
-    file = build_report(demo_study)
-    page = Page(file)
+def test_the_page_needs_no_other_file_and_stays_small(file: Path, page: Page) -> None:
     for tag, attrs in page.elements:
         for name in ("src", "href"):
             assert (attrs.get(name) or "#").startswith(("#", "data:")), (tag, attrs)
@@ -125,16 +132,14 @@ def test_the_page_needs_no_other_file_and_stays_small(demo_study: Path) -> None:
     assert file.stat().st_size < 8e6
 
 
-def test_equal_pictures_are_kept_once(demo_study: Path) -> None:
-    page = Page(build_report(demo_study))
+def test_equal_pictures_are_kept_once(page: Page) -> None:
     real = [attrs for tag, attrs in page.elements if tag == "img" and attrs.get("alt") == "Real images"]
     assert len(real) == 1
     uris = [picture["uri"] for picture in page.data["pictures"].values()]
     assert len(set(uris)) == len(uris)
 
 
-def test_the_map_keeps_points_images_and_factors_together(demo_study: Path) -> None:
-    page = Page(build_report(demo_study))
+def test_the_map_keeps_points_images_and_factors_together(page: Page, demo_study: Path) -> None:
     points = pd.read_parquet(demo_study / "cells" / "vae" / "points.parquet")
     vae = next(cell for cell in page.data["umap"] if cell["name"] == "vae")
     stage = next(candidate for candidate in vae["candidates"] if candidate["name"] == "stage.2")
@@ -156,8 +161,7 @@ def test_cells_of_several_sizes_are_told_apart_and_plotted(bottleneck_study: Pat
     assert next(line for line in page.data["sweep"] if line["candidate"] == "h")["main"]
 
 
-def test_a_study_of_one_size_has_no_selector_and_no_plot_of_sizes(demo_study: Path) -> None:
-    page = Page(build_report(demo_study))
+def test_a_study_of_one_size_has_no_selector_and_no_plot_of_sizes(page: Page) -> None:
     assert page.data["sweep"] == []
     assert not any(attrs.get("id") in {"variant", "sweep"} for _tag, attrs in page.elements)
 
