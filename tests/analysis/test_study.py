@@ -13,18 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import run
-from generators import Chain
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 from wandb_offline import read_run
-from world import phi
 
-from analysis.inject import checked_extent, is_injected, settings
 from analysis.measure import CONFIGS, is_measured
-from analysis.results import INJECTION_ROWS, finish
-from analysis.splitting import Extent, split_model
-from datamodules.errors import InputError
 
 TINY = (
     "preset=smoke",
@@ -34,7 +27,8 @@ TINY = (
     "wandb.mode=offline",
     "budget.batch_size=8",
 )
-VAE = ("hydra.sweeper.params.paradigm=vae", *TINY)
+NARROW = ("paradigm.width=8", "paradigm.max_width=16")
+VAE = ("paradigm=vae", *NARROW, *TINY)
 # In the process of its study a cell takes no second import.
 DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
 
@@ -59,8 +53,10 @@ def side_by_side(study, tmp_path_factory):
         "paradigm.learning_rate=1e30,0.001,0.002",
         "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
         "measure.n=0",
+        *NARROW,
     )
-    return folder, run(directory, "analysis.study", "study=demo", *grid, f"dir={folder}", *TINY)
+    tiny = (*TINY, "wandb.mode=disabled")
+    return folder, run(directory, "analysis.study", "study=demo", *grid, f"dir={folder}", *tiny)
 
 
 def test_a_study_writes_its_report_and_prints_the_verdicts(study):
@@ -151,36 +147,27 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     assert {"injection/nrows", "figures/injection.all/path", "figures/injection.roles/path"} <= history.keys()
 
 
-def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(study, tmp_path):
+@pytest.fixture(scope="module")
+def aligned(study, tmp_path_factory):
+    """A study whose models were aligned and whose page was built again, and what aligning printed."""
     directory, _found = study
-    copy = tmp_path / "runs" / "demo"
+    copy = tmp_path_factory.mktemp("aligned") / "runs" / "demo"
     shutil.copytree(directory / "runs" / "demo", copy)
     found = run(directory, "analysis.align", f"study={copy}", "n=24", "threads=1")
     assert found.returncode == 0, found.stderr[-2000:]
+    assert run(directory, "analysis.report", f"study={copy}").returncode == 0
+    return copy, found
+
+
+def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(aligned):
+    copy, found = aligned
     assert re.search(r"vae-shapes-b16-s0: -?\d+% of the images comes back", found.stdout)
     assert "factors and mu" in found.stdout
-    rows = pd.read_parquet(copy / "alignment.parquet")
     # Pixels, factors, mu and four stages: 21 pairs of 7 places, by either measure.
-    assert len(rows) == 42
+    assert len(pd.read_parquet(copy / "alignment.parquet")) == 42
     (note,) = json.loads((copy / "alignment.json").read_text())["answers"]
     assert note["model"] == "vae-shapes-b16"
     assert note["length"] > 0
-    kept = next(copy.glob("cells/*/places.safetensors"))
-    for places_are_kept in (True, False):
-        before = kept.stat().st_mtime_ns
-        if not places_are_kept:
-            kept.unlink()
-        assert run(directory, "analysis.align", f"study={copy}", "n=24", "threads=1").returncode == 0
-        assert (kept.stat().st_mtime_ns == before) == places_are_kept
-        pd.testing.assert_frame_equal(pd.read_parquet(copy / "alignment.parquet"), rows)
-    # Other images are asked for anew.
-    assert run(directory, "analysis.align", f"study={copy}", "n=26", "threads=1").returncode == 0
-    assert (pd.read_parquet(copy / "alignment.parquet")["n"] == 26).all()
-    kept.write_bytes(b"no places")
-    damaged = run(directory, "analysis.align", f"study={copy}", "n=26", "threads=1")
-    assert damaged.returncode == 2
-    assert f"file={kept} cannot be read: remove it" in damaged.stderr
-    assert run(directory, "analysis.report", f"study={copy}").returncode == 0
     page = (copy / "report" / "index.html").read_text()
     assert '<section id="alignment">' in page
     assert "<code>factors</code> and <code>mu</code>" in page
@@ -189,43 +176,24 @@ def test_aligning_compares_the_places_of_all_models_and_shows_on_the_page(study,
     assert {"alignment/nrows", "figures/alignment/path"} <= history.keys()
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("injection.n=2", "injection: n=2 must be at least 8 pairs"),
-        ("injection.n=abc", "injection.n: Input should be a valid integer"),
-        ("injection.each_step=maybe", "injection.each_step: Input should be a valid boolean"),
-        ("+injection.much=1", "injection.much: give one of n, each_step, sets, strength, rows"),
-    ],
-)
-def test_how_much_to_inject_is_checked(setting, message):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("inject", ["run=nowhere", setting])
-    with pytest.raises(InputError, match=re.escape(message)):
-        checked_extent(config.injection)
-
-
-def test_an_interrupted_injection_is_not_done(tmp_path):
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("inject", ["run=nowhere"])
-    (tmp_path / "config.yaml").write_text("data: null\n")
-    (tmp_path / "manifest.json").write_text('{"hashes": {"weights": "as they were"}}')
-    rows = split_model(Chain(), phi, extent=Extent(n=8)).head(3)
-    assert not is_injected(config, tmp_path)
-    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config, tmp_path)})
-    assert is_injected(config, tmp_path)
-    config.injection.rows = 64
-    assert is_injected(config, tmp_path)
-    config.injection.n = 16
-    assert not is_injected(config, tmp_path)
-    # Killed between the note and the rows, with rows of other settings in place.
-    with pytest.raises(KeyError):
-        finish(tmp_path, INJECTION_ROWS, rows[["cell"]], {"settings": settings(config, tmp_path)})
-    assert not is_injected(config, tmp_path)
-    finish(tmp_path, INJECTION_ROWS, rows, {"settings": settings(config, tmp_path)})
-    (tmp_path / "injection.json").write_text("{")
-    with pytest.raises(InputError, match=r"injection\.json cannot be read: remove it"):
-        is_injected(config, tmp_path)
+def test_places_are_kept_and_those_of_other_images_or_damaged_ones_are_asked_for_anew(aligned):
+    copy, _found = aligned
+    again = (copy.parent.parent, "analysis.align", f"study={copy}", "threads=1", "wandb.mode=disabled")
+    rows = pd.read_parquet(copy / "alignment.parquet")
+    kept = next(copy.glob("cells/*/places.safetensors"))
+    for places_are_kept in (True, False):
+        before = kept.stat().st_mtime_ns
+        if not places_are_kept:
+            kept.unlink()
+        assert run(*again, "n=24").returncode == 0
+        assert (kept.stat().st_mtime_ns == before) == places_are_kept
+        pd.testing.assert_frame_equal(pd.read_parquet(copy / "alignment.parquet"), rows)
+    assert run(*again, "n=26").returncode == 0
+    assert (pd.read_parquet(copy / "alignment.parquet")["n"] == 26).all()
+    kept.write_bytes(b"no places")
+    damaged = run(*again, "n=26")
+    assert damaged.returncode == 2
+    assert f"file={kept} cannot be read: remove it" in damaged.stderr
 
 
 def test_measuring_again_gives_the_same_rows(study):
