@@ -12,6 +12,7 @@ from PIL import Image
 
 from analysis import organization
 from analysis.metrics.calibration import verdict
+from analysis.report import build_report
 from analysis.results import COLUMNS, INJECTION_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, blank_row, injected, write_rows
 
 CANDIDATES = {
@@ -244,3 +245,15 @@ def bottleneck_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for bottleneck in (16, 64):
             write_cell(study / "cells" / f"{paradigm}-b{bottleneck}", paradigm, bottleneck, images=32)
     return study
+
+
+@pytest.fixture(scope="session")
+def demo_page(demo_study: Path) -> Path:
+    """The page of the study of one size."""
+    return build_report(demo_study)
+
+
+@pytest.fixture(scope="session")
+def bottleneck_page(bottleneck_study: Path) -> Path:
+    """The page of the study of two sizes."""
+    return build_report(bottleneck_study)

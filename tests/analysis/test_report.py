@@ -49,20 +49,14 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def file(demo_study: Path) -> Path:
-    """The page of the study of three cells."""
-    return build_report(demo_study)
+def page(demo_page: Path) -> Page:
+    """What is in the page of three cells."""
+    return Page(demo_page)
 
 
-@pytest.fixture(scope="module")
-def page(file: Path) -> Page:
-    """What is in it."""
-    return Page(file)
-
-
-def test_rows_and_verdicts_of_all_cells_are_written(file: Path, demo_study: Path) -> None:
-    assert file == demo_study / "report" / "index.html"
-    assert sorted(entry.name for entry in file.parent.iterdir()) == [
+def test_rows_and_verdicts_of_all_cells_are_written(demo_page: Path, demo_study: Path) -> None:
+    assert demo_page == demo_study / "report" / "index.html"
+    assert sorted(entry.name for entry in demo_page.parent.iterdir()) == [
         "index.html",
         "injection.bars.png",
         "injection.bars.svg",
@@ -70,15 +64,15 @@ def test_rows_and_verdicts_of_all_cells_are_written(file: Path, demo_study: Path
         "rows.parquet",
         "verdicts.csv",
     ]
-    rows = pd.read_parquet(file.parent / "rows.parquet")
+    rows = pd.read_parquet(demo_page.parent / "rows.parquet")
     assert len(rows) == len(read_rows(demo_study))
-    table = pd.read_csv(file.parent / "verdicts.csv", keep_default_na=False)
+    table = pd.read_csv(demo_page.parent / "verdicts.csv", keep_default_na=False)
     assert list(table["verdict"]) == list(verdicts(rows)["verdict"])
     assert set(table["cell"]) == {"gan", "vae", "diffusion"}
 
 
-def test_the_same_rows_give_the_same_page(file: Path, demo_study: Path) -> None:
-    first = file.read_bytes()
+def test_the_same_rows_give_the_same_page(demo_page: Path, demo_study: Path) -> None:
+    first = demo_page.read_bytes()
     assert build_report(demo_study).read_bytes() == first
 
 
@@ -124,12 +118,12 @@ def test_a_study_without_injections_says_nothing_of_them(add_cell: Callable[...,
     assert "Strict or broad" not in page.text
 
 
-def test_the_page_needs_no_other_file_and_stays_small(file: Path, page: Page) -> None:
+def test_the_page_needs_no_other_file_and_stays_small(demo_page: Path, page: Page) -> None:
     for tag, attrs in page.elements:
         for name in ("src", "href"):
             assert (attrs.get(name) or "#").startswith(("#", "data:")), (tag, attrs)
     assert all(key in page.data["pictures"] for key in page.pictures())
-    assert file.stat().st_size < 8e6
+    assert demo_page.stat().st_size < 8e6
 
 
 def test_equal_pictures_are_kept_once(page: Page) -> None:
@@ -151,8 +145,8 @@ def test_the_map_keeps_points_images_and_factors_together(page: Page, demo_study
     assert factors["x"]["values"] == pytest.approx(list(own["x"]), rel=1e-3)
 
 
-def test_cells_of_several_sizes_are_told_apart_and_plotted(bottleneck_study: Path) -> None:
-    page = Page(build_report(bottleneck_study))
+def test_cells_of_several_sizes_are_told_apart_and_plotted(bottleneck_page: Path) -> None:
+    page = Page(bottleneck_page)
     assert re.search(r"Show the models with\s+bottleneck 16\s*bottleneck 64\s", page.text)
     z = next(line for line in page.data["sweep"] if line["candidate"] == "z")
     assert z["main"]

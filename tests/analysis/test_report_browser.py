@@ -1,6 +1,5 @@
 """The report of a study in a browser: headless Chromium, with no network to fall back on."""
 
-import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from playwright.sync_api import Browser, sync_playwright
 
 from analysis.report import build_report
 
-built = functools.cache(build_report)
 CHROMIUM = shutil.which("chromium")
 
 pytestmark = pytest.mark.skipif(
@@ -56,20 +54,20 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Open]:
-    """Opens the report of a study: (study, width=1280, height=900, touch=False)."""
+    """Opens a page: (file, width=1280, height=900, touch=False)."""
     visits: list[Visit] = []
 
-    def open_report(study: Path, width: int = 1280, height: int = 900, touch: bool = False) -> Visit:
-        visits.append(Visit(browser, built(study), width, height, touch))
+    def open_page(file: Path, width: int = 1280, height: int = 900, touch: bool = False) -> Visit:
+        visits.append(Visit(browser, file, width, height, touch))
         return visits[-1]
 
-    yield open_report
+    yield open_page
     for one in visits:
         one.context.close()
 
 
-def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_study: Path) -> None:
-    opened = visit(demo_study)
+def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_page: Path) -> None:
+    opened = visit(demo_page)
     page = opened.page
     assert page.locator("table.verdicts tbody").count() == 3
     assert page.locator("table.verdicts button[data-panel]").count() == (5 + 6 + 23) * 4
@@ -80,8 +78,8 @@ def test_table_and_scatter_are_there_and_nothing_is_asked_for(visit: Open, demo_
     opened.clean()
 
 
-def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_study: Path) -> None:
-    opened = visit(demo_study)
+def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_page: Path) -> None:
+    opened = visit(demo_page)
     page = opened.page
     assert page.locator("#frontier .points path").count() == 5 + 6 + 23
     assert page.locator("#depth .points path").count() == 4 + 4 + 21
@@ -89,8 +87,8 @@ def test_what_places_carry_is_drawn_against_size_and_depth(visit: Open, demo_stu
     opened.clean()
 
 
-def test_hovering_shows_the_picture_of_that_point(visit: Open, demo_study: Path) -> None:
-    opened = visit(demo_study)
+def test_hovering_shows_the_picture_of_that_point(visit: Open, demo_page: Path) -> None:
+    opened = visit(demo_page)
     page = opened.page
     page.select_option("#map-cell", label="vae")
     page.select_option("#map-candidate", "stage.1")
@@ -113,16 +111,16 @@ def test_hovering_shows_the_picture_of_that_point(visit: Open, demo_study: Path)
     opened.clean()
 
 
-def test_colours_of_all_kinds_of_factors_can_be_chosen(visit: Open, demo_study: Path) -> None:
-    opened = visit(demo_study)
+def test_colours_of_all_kinds_of_factors_can_be_chosen(visit: Open, demo_page: Path) -> None:
+    opened = visit(demo_page)
     for factor, traces in (("shape", 3), ("hue", 1), ("scale", 1)):
         opened.page.select_option("#map-factor", factor)
         assert opened.page.locator("#map-plot .scatterlayer .trace").count() == traces
     opened.clean()
 
 
-def test_a_verdict_opens_its_picture_and_numbers_by_mouse_and_keyboard(visit: Open, demo_study: Path) -> None:
-    opened = visit(demo_study)
+def test_a_verdict_opens_its_picture_and_numbers_by_mouse_and_keyboard(visit: Open, demo_page: Path) -> None:
+    opened = visit(demo_page)
     page = opened.page
     panel = page.locator("#panel")
     button = page.get_by_role("button", name="gan, stage.1, relevance")
@@ -140,17 +138,17 @@ def test_a_verdict_opens_its_picture_and_numbers_by_mouse_and_keyboard(visit: Op
     opened.clean()
 
 
-def test_a_reason_stands_behind_its_verdict(visit: Open, demo_study: Path) -> None:
-    opened = visit(demo_study)
+def test_a_reason_stands_behind_its_verdict(visit: Open, demo_page: Path) -> None:
+    opened = visit(demo_page)
     opened.page.get_by_role("button", name="diffusion, up.2, density: n/a").click()
     assert "no more realistic than cross-fades" in opened.page.locator("#panel").inner_text()
 
 
-@pytest.mark.parametrize("study", ["demo_study", "bottleneck_study"])
+@pytest.mark.parametrize("file", ["demo_page", "bottleneck_page"])
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(
-    visit: Open, study: str, request: pytest.FixtureRequest
+    visit: Open, file: str, request: pytest.FixtureRequest
 ) -> None:
-    opened = visit(request.getfixturevalue(study), width=390, height=844, touch=True)
+    opened = visit(request.getfixturevalue(file), width=390, height=844, touch=True)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.locator("table.verdicts button[data-panel]:visible").first.tap()
@@ -161,8 +159,8 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     opened.clean()
 
 
-def test_the_selector_shows_the_models_of_one_size(visit: Open, bottleneck_study: Path) -> None:
-    opened = visit(bottleneck_study)
+def test_the_selector_shows_the_models_of_one_size(visit: Open, bottleneck_page: Path) -> None:
+    opened = visit(bottleneck_page)
     page = opened.page
     assert page.locator("table.verdicts:visible caption").all_inner_texts() == ["bottleneck 16"]
     page.select_option("#variant", label="bottleneck 64")
@@ -170,8 +168,8 @@ def test_the_selector_shows_the_models_of_one_size(visit: Open, bottleneck_study
     opened.clean()
 
 
-def test_lines_against_bottleneck_can_be_chosen(visit: Open, bottleneck_study: Path) -> None:
-    opened = visit(bottleneck_study)
+def test_lines_against_bottleneck_can_be_chosen(visit: Open, bottleneck_page: Path) -> None:
+    opened = visit(bottleneck_page)
     lines = opened.page.locator("#sweep-density .scatterlayer .trace")
     assert lines.count() == 6
     opened.page.locator("#sweep").get_by_label("skip.3").check()
@@ -179,8 +177,8 @@ def test_lines_against_bottleneck_can_be_chosen(visit: Open, bottleneck_study: P
     opened.clean()
 
 
-def test_print_shows_all_tables_and_no_controls(visit: Open, bottleneck_study: Path) -> None:
-    opened = visit(bottleneck_study)
+def test_print_shows_all_tables_and_no_controls(visit: Open, bottleneck_page: Path) -> None:
+    opened = visit(bottleneck_page)
     page = opened.page
     page.emulate_media(media="print")
     assert page.locator("table.verdicts:visible").count() == 2
@@ -195,7 +193,7 @@ def test_a_study_without_pictures_factors_and_map_opens(
     add_cell(cell, "gan", images=8)
     for file in (*cell.glob("figures/*"), cell / "points.parquet", cell / "measurement.json"):
         file.unlink()
-    opened = visit(tmp_path)
+    opened = visit(build_report(tmp_path))
     opened.page.get_by_role("button", name="gan, z, density").click()
     assert "There is no example picture" in opened.page.locator("#panel").inner_text()
     opened.clean()
