@@ -7,17 +7,21 @@ import runpy
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import run
+from commands import begin, run
 from omegaconf import OmegaConf
 from PIL import Image
 from wandb_offline import read_run
 
 from analysis.measure import CONFIGS, is_measured
+from analysis.study import main
 
 TINY = (
     "preset=smoke",
@@ -43,7 +47,10 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def side_by_side(study, tmp_path_factory):
-    """A study in whose grid one cell fails, one is finished and one is trained, and what it printed."""
+    """A study in whose grid one cell fails, one is finished and one is trained, and what it printed.
+
+    It runs in the tests' own process, whose cells come from one that has imported everything.
+    """
     directory, _found = study
     folder = tmp_path_factory.mktemp("grid")
     (done,) = (directory / "runs" / "demo" / "cells").iterdir()
@@ -55,8 +62,14 @@ def side_by_side(study, tmp_path_factory):
         "measure.n=0",
         *NARROW,
     )
-    tiny = (*TINY, "wandb.mode=disabled")
-    return folder, run(directory, "analysis.study", "study=demo", *grid, f"dir={folder}", *tiny)
+    begin()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        for name in ("OMP_NUM_THREADS", "TQDM_DISABLE"):
+            patch.setenv(name, "1")
+        patch.setattr(sys, "argv", ["study", "study=demo", *grid, f"dir={folder}", *TINY, "wandb.mode=disabled"])
+        with pytest.raises(SystemExit) as left:
+            main()
+    return folder, CompletedProcess(sys.argv, left.value.code, out.getvalue(), err.getvalue())
 
 
 def test_a_study_writes_its_report_and_prints_the_verdicts(study):

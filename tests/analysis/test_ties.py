@@ -1,5 +1,7 @@
 """Neighbours of spaces whose distances are few: copies, grids and one-hots, against the definition."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -23,6 +25,7 @@ TIED = {
     "all equally far": np.eye(N),
 }
 UNTIED = RNG.normal(size=(N, D))
+ALL = TIED | {"untied": UNTIED}
 SPACES = pytest.mark.parametrize("space", TIED)
 NUMBERS = pytest.mark.parametrize("k", [1, 4, 10, N - 1])
 
@@ -34,21 +37,21 @@ def distances(x):
     return found
 
 
-def shares(x, k):
+@cache
+def shares(space, k):
     """How often j (N, N) is among the k nearest of i over all ways to choose, counted one by one."""
-    found = np.zeros((len(x), len(x)))
-    for i, row in enumerate(distances(x)):
+    found = np.zeros((N, N))
+    for i, row in enumerate(distances(ALL[space])):
         last = np.sort(row)[k - 1]
         nearer, tied = np.flatnonzero(row < last), np.flatnonzero(row == last)
         found[i, nearer], found[i, tied] = 1, (k - len(nearer)) / len(tied)
     return found
 
 
-def mean_rank(x, y, k):
-    to_others, ranks = distances(y), np.zeros((len(y), len(y)))
-    for i, row in enumerate(to_others):
-        ranks[i] = [(row < r).sum() + ((row == r).sum() + 1) / 2 for r in row]
-    return (shares(x, k) * ranks).sum() / (k * len(x))
+@cache
+def ranks(space):
+    """The how-manieth nearest to i is j (N, N), the mean among equals, counted one by one."""
+    return np.array([[(row < r).sum() + ((row == r).sum() + 1) / 2 for r in row] for row in distances(ALL[space])])
 
 
 def turned(x):
@@ -59,8 +62,8 @@ def turned(x):
 @NUMBERS
 def test_common_neighbours_are_the_mean_over_all_choices_among_equals(space, k):
     x = TIED[space]
-    for y in (x, UNTIED, *TIED.values()):
-        expected = (shares(x, k) * shares(y, k)).sum() / (k * N)
+    for other, y in ALL.items():
+        expected = (shares(space, k) * shares(other, k)).sum() / (k * N)
         assert mutual_knn(x, y, k) == pytest.approx(expected, rel=1e-12)
         assert mutual_knn(turned(y), turned(x), k) == pytest.approx(expected, rel=1e-12)
 
@@ -69,8 +72,9 @@ def test_common_neighbours_are_the_mean_over_all_choices_among_equals(space, k):
 @NUMBERS
 def test_ranks_of_neighbours_are_the_mean_over_all_choices_among_equals(space, k):
     x = TIED[space]
-    for y in (x, UNTIED, *TIED.values()):
-        expected = pytest.approx([2 / N * mean_rank(*both, k) for both in ((x, y), (y, x))], rel=1e-12)
+    for other, y in ALL.items():
+        means = [(shares(a, k) * ranks(b)).sum() / (k * N) for a, b in ((space, other), (other, space))]
+        expected = pytest.approx([2 / N * mean for mean in means], rel=1e-12)
         assert information_imbalance(x, y, k) == expected
         assert information_imbalance(turned(x), turned(y), k) == expected
 
@@ -126,7 +130,7 @@ def test_everyone_has_k_neighbours_in_all(space, k, tile, monkeypatch):
     found = np.zeros((N, N))
     for i, j, share in neighbourhoods(TIED[space], k):
         found[i, j] += share
-    np.testing.assert_allclose(found, shares(TIED[space], k))
+    np.testing.assert_allclose(found, shares(space, k))
 
 
 CROWDED = {
