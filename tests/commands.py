@@ -11,6 +11,8 @@ import sys
 import tempfile
 from multiprocessing import forkserver, get_context
 
+import pytest
+
 PATIENCE = 600
 """Seconds after which a command is taken to hang."""
 
@@ -25,9 +27,11 @@ IMPORTED = [
 
 
 def begin():
-    """Start the process that imports everything."""
+    """Start the process that imports everything, for commands of one thread each."""
     get_context("forkserver").set_forkserver_preload(IMPORTED)
-    forkserver.ensure_running()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        forkserver.ensure_running()
 
 
 def run(directory, module, *arguments):
@@ -56,6 +60,5 @@ def called(module, directory, arguments, out, err):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     os.chdir(directory)
-    os.environ["OMP_NUM_THREADS"] = "1"
     sys.argv = [module, *map(str, arguments)]
     importlib.import_module(module).main()

@@ -64,8 +64,7 @@ def side_by_side(study, tmp_path_factory):
     )
     begin()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        for name in ("OMP_NUM_THREADS", "TQDM_DISABLE"):
-            patch.setenv(name, "1")
+        patch.setenv("TQDM_DISABLE", "1")
         patch.setattr(sys, "argv", ["study", "study=demo", *grid, f"dir={folder}", *TINY, "wandb.mode=disabled"])
         with pytest.raises(SystemExit) as left:
             main()
