@@ -215,13 +215,14 @@ def _phis(cell: Cell) -> dict[str, Any] | None:
     names = _ordered(cell.rows["phi"])
     if len(names) < 2 or not cell.rows["headline"].any():
         return None
-    keys = ["candidate", "property", "estimator", "target"]
-    shown = cell.rows[(cell.rows["timestep"] == JOINT) & cell.rows["view"].isin(FLAT)]
-    by_key = {key: own.drop_duplicates("phi").set_index("phi") for key, own in shown.groupby(keys)}
+    known = ["candidate", "property", "estimator", "target", "phi"]
+    shown = cell.rows[(cell.rows["timestep"] == JOINT) & cell.rows["view"].isin(FLAT)].drop_duplicates(known)
+    values = zip(shown["verdict"], shown["score"], strict=True)
+    by_key = dict(zip(shown[known].itertuples(index=False, name=None), values, strict=True))
     lines, alike = [], 0
     for row in cell.rows[cell.rows["headline"]].itertuples(index=False):
-        by_phi = by_key[row.candidate, row.property, row.estimator, row.target]
-        found = [(by_phi["verdict"].get(name, "n/a"), by_phi["score"].get(name, math.nan)) for name in names]
+        place = row.candidate, row.property, row.estimator, row.target
+        found = [by_key.get((*place, name), ("n/a", math.nan)) for name in names]
         alike += len({verdict for verdict, _score in found}) == 1
         entries = [{"verdict": v, "score": s, "class": CLASSES.get(v, "na")} for v, s in found]
         lines.append({"candidate": row.candidate, "property": row.property, "entries": entries})

@@ -144,11 +144,15 @@ def test_a_reason_stands_behind_its_verdict(visit: Open, demo_page: Path) -> Non
     assert "no more realistic than cross-fades" in opened.page.locator("#panel").inner_text()
 
 
-@pytest.mark.parametrize("file", ["demo_page", "bottleneck_page"])
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(
-    visit: Open, file: str, request: pytest.FixtureRequest
-) -> None:
-    opened = visit(request.getfixturevalue(file), width=390, height=844, touch=True)
+@pytest.fixture(params=["demo_page", "bottleneck_page"])
+def either_page(request: pytest.FixtureRequest) -> Path:
+    """The page of a study of one size, and of one of two."""
+    page: Path = request.getfixturevalue(request.param)
+    return page
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit: Open, either_page: Path) -> None:
+    opened = visit(either_page, width=390, height=844, touch=True)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.locator("table.verdicts button[data-panel]:visible").first.tap()
