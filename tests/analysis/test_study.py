@@ -26,7 +26,7 @@ from analysis.study import main
 TINY = (
     "preset=smoke",
     "data.num_images=1000",
-    "phi.labeller.steps=20",
+    "phi.labeller.steps=40",
     "threads=1",
     "wandb.mode=offline",
     "budget.batch_size=8",
@@ -140,7 +140,7 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     directory, _found = study
     copy = tmp_path / "runs" / "demo"
     shutil.copytree(directory / "runs" / "demo", copy)
-    few = ("injection.n=8", "phi.labeller.steps=20", "threads=1")
+    few = ("injection.n=8", "phi.labeller.steps=40", "threads=1")
     (cell,) = (copy / "cells").iterdir()
     found = run(directory, "analysis.inject", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
@@ -212,7 +212,7 @@ def test_measuring_again_gives_the_same_rows(study):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     before = pd.read_parquet(cell / "rows.parquet")
-    few = ("measure.n=24", "phi.labeller.steps=20", "wandb.mode=disabled", "threads=1")
+    few = ("measure.n=24", "phi.labeller.steps=40", "wandb.mode=disabled", "threads=1")
     found = run(directory, "analysis.measure", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
@@ -224,7 +224,7 @@ def test_the_example_takes_a_trained_model(study, monkeypatch, capsys):
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     monkeypatch.chdir(directory)
     example = runpy.run_path(str(Path(CONFIGS).parent / "docs" / "examples" / "kinds.py"))["main"]
-    example(str(cell), "mu", "phi.labeller.steps=20", "threads=1")
+    example(str(cell), "mu", "phi.labeller.steps=40", "threads=1")
     walks = re.findall(r"mu, (?:within one|to another) shape: (\d+) walks", capsys.readouterr().out)
     # A pair for every two of its hundred test images.
     assert sum(map(int, walks)) == 50
@@ -235,11 +235,11 @@ def test_broken_weights_and_too_few_images_are_one_error_each(study, tmp_path):
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     copy = tmp_path / "copy"
     shutil.copytree(cell, copy)
-    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.steps=20")
+    few = run(directory, "analysis.measure", f"run={copy}", "measure.n=5", "phi.labeller.steps=40")
     assert (few.returncode, few.stderr.count("Traceback")) == (2, 0)
     assert "measure.n=5 must be a whole number, at least" in few.stderr.splitlines()[-1]
     (copy / "weights.safetensors").write_bytes(b"no weights")
-    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.steps=20")
+    broken = run(directory, "analysis.measure", f"run={copy}", "phi.labeller.steps=40")
     assert (broken.returncode, broken.stderr.count("Traceback")) == (2, 0)
     assert "weights.safetensors has changed since" in broken.stderr.splitlines()[-1]
 
