@@ -2,10 +2,14 @@
 
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
 import hydra
+from hydra._internal.core_plugins.basic_launcher import BasicLauncherConf
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.utils import get_method
@@ -13,35 +17,45 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis import inject as injecting
 from analysis import measure as measuring
+from analysis.cells.elsewhere import launch_cells
 from analysis.cells.lines import Lines
-from analysis.cells.side_by_side import run_cells, threads_of
+from analysis.cells.side_by_side import Failure, run_cells, threads_of
 from analysis.cells.trained import is_trained, real_data
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
 from datamodules import progress
-from datamodules.errors import InputError, check_values, reports_errors
+from datamodules.errors import InputError, reports_errors
 from datamodules.files import check_writable
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
+SIDE_BY_SIDE = "side_by_side"
+"""The launcher of our own; all others are Hydra's."""
+
+
 class Sweep(Callback):
-    """Notes which grid Hydra goes through.
+    """Notes which grid Hydra goes through. Whichever launcher is asked for, cells are put down first.
 
     Attributes:
-        study: Directory of the study; ``None`` until it begins.
-        cells: Configs by directory, of the cells that Hydra has composed and we are to run.
+        config: Of the sweep, as it was asked for; ``None`` until it begins.
+        loader: Composes it.
+        cells: Configs by directory, of the cells that Hydra has composed.
+        overrides: What Hydra composes each from.
     """
 
-    study: ClassVar[Path | None] = None
+    config: ClassVar[DictConfig | None] = None
+    loader: ClassVar[ConfigLoader]
     cells: ClassVar[dict[Path, DictConfig]] = {}
+    overrides: ClassVar[dict[Path, list[str]]] = {}
 
     @reports_errors
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before the first cell and before it makes the directory, of which it would fail at length."""
         check_writable("dir", Path(config.dir))
-        Sweep.study = Path(config.dir)
+        Sweep.config, Sweep.loader = deepcopy(config), GlobalHydra.instance().config_loader()
+        config.hydra.launcher = {"_target_": BasicLauncherConf._target_}
 
 
 def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
@@ -96,42 +110,55 @@ def run(config: DictConfig, cell: Path) -> None:
 
 
 @hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
-def app(config: DictConfig) -> None:
-    """Put down one cell to be run with the others, or run it where a launcher of Hydra's has brought it."""
-    cell = Path(config.dir) / HydraConfig.get().sweep.subdir
-    if HydraConfig.get().runtime.choices["hydra/launcher"] != "side_by_side":
-        check_values(config)
-        lines = Lines([cell.name], sys.stdout, live=False)
-        lines.begin(cell.name)
-        progress.listener = lambda stage: lines.stage(cell.name, stage)
-        refuse({cell: config})
-        return run(config, cell)
-    return put_down(config, cell)
-
-
 @reports_errors
-def put_down(config: DictConfig, cell: Path) -> None:
-    """Note a cell among those to be run."""
+def app(config: DictConfig) -> None:
+    """Put down one cell to be run with the others."""
+    cell = cell_of(config)
     if cell in Sweep.cells:
         raise InputError(f"two cells of the grid would be {cell}: name in hydra.sweep.subdir what they differ in")
+    Sweep.overrides[cell] = list(HydraConfig.get().overrides.task)
     # What the cell is called, and others of Hydra's names, are known in this process alone.
     OmegaConf.resolve(config)
     Sweep.cells[cell] = config
+
+
+def cell_of(config: DictConfig) -> Path:
+    """Directory of the cell that Hydra is at."""
+    return Path(config.dir) / HydraConfig.get().sweep.subdir
+
+
+def launched(config: DictConfig) -> Failure | None:
+    """Run one cell where a launcher of Hydra's has brought it, and tell why it is not done."""
+    cell = cell_of(config)
+    lines = Lines([cell.name], sys.stdout, live=False)
+    lines.begin(cell.name)
+    progress.listener = lambda stage: lines.stage(cell.name, stage)
+    try:
+        run(config, cell)
+    except Exception as error:
+        return Failure.of(error)
+    return None
 
 
 @reports_errors
 def main() -> None:
     """Console script."""
     failures = {}
+    app()
+    if Sweep.config is None:
+        # Something was asked for that needs no sweep, such as --cfg job.
+        return
+    kept, study = refuse(Sweep.cells), Path(Sweep.config.dir)
     try:
-        app()
-        kept = refuse(Sweep.cells)
-        lines = Lines([cell.name for cell in Sweep.cells], sys.stdout, live=sys.stdout.isatty())
-        failures = run_cells(run, Sweep.cells, threads_of(kept), lines)
+        if Sweep.config.hydra.runtime.choices["hydra/launcher"] == SIDE_BY_SIDE:
+            lines = Lines([cell.name for cell in Sweep.cells], sys.stdout, live=sys.stdout.isatty())
+            failures = run_cells(run, Sweep.cells, threads_of(kept), lines)
+        else:
+            failures = launch_cells(launched, Sweep.overrides, Sweep.config, Sweep.loader)
     finally:
         # Also when a cell failed: the others have been run.
-        if Sweep.study and any(Sweep.study.glob("cells/*/*.parquet")):
-            show(Sweep.study)
+        if any(study.glob("cells/*/*.parquet")):
+            show(study)
     for name, failure in failures.items():
         print(f"{failure.trace}error: {name}: {failure.line}", file=sys.stderr)
     if failures:

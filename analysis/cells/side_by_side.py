@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import Self, cast
 
 import torch
 from joblib import cpu_count
@@ -41,6 +41,14 @@ class Failure:
 
     line: str
     trace: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """What is told of an exception that has ended a cell."""
+        if (line := one_line(error)) is not None:
+            return cls(line)
+        last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        return cls(last, "".join(traceback.format_exception(error)))
 
 
 def cells_at_once(cells: Mapping[Path, DictConfig], threads: int) -> int:
@@ -163,9 +171,7 @@ def _work(sender: Connection, task: Task, config: DictConfig, cell: Path) -> Non
     try:
         task(config, cell)
     except Exception as error:
-        line = one_line(error)
-        last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-        send(Failure(last, traceback.format_exc()) if line is None else Failure(line))
+        send(Failure.of(error))
     finally:
         printed.close()
 

@@ -1,7 +1,7 @@
 """What each section of a study's page shows of a cell, as plain values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,7 +146,7 @@ def _verdicts(
     cell: Cell,
     candidate: str,
     kind: str,
-    by_verdict: Mapping[tuple[str, str], pd.DataFrame],
+    by_verdict: Mapping[tuple[Hashable, ...], pd.DataFrame],
     album: Album,
     panels: list[dict[str, Any]],
 ) -> dict[str, Any]:

@@ -35,6 +35,14 @@ NARROW = ("paradigm.width=8", "paradigm.max_width=16")
 VAE = ("paradigm=vae", *NARROW, *TINY)
 # In the process of its study a cell takes no second import.
 DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
+# Named by its step size, of which 1e30 fails.
+GRID = (
+    "study=demo",
+    "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
+    "measure.n=0",
+    *VAE,
+    "wandb.mode=disabled",
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +63,10 @@ def side_by_side(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("grid")
     (done,) = (directory / "runs" / "demo" / "cells").iterdir()
     shutil.copytree(done, folder / "cells" / "vae-0.001")
-    grid = (
-        "paradigm=vae",
-        "paradigm.learning_rate=1e30,0.001,0.002",
-        "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
-        "measure.n=0",
-        *NARROW,
-    )
     begin()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
         patch.setenv("TQDM_DISABLE", "1")
-        patch.setattr(sys, "argv", ["study", "study=demo", *grid, f"dir={folder}", *TINY, "wandb.mode=disabled"])
+        patch.setattr(sys, "argv", ["study", *GRID, "paradigm.learning_rate=1e30,0.001,0.002", f"dir={folder}"])
         with pytest.raises(SystemExit) as left:
             main()
     return folder, CompletedProcess(sys.argv, left.value.code, out.getvalue(), err.getvalue())
@@ -114,15 +115,28 @@ def test_a_cell_that_fails_leaves_the_others_and_the_report(side_by_side):
     assert (folder / "report" / "index.html").exists()
 
 
-@pytest.mark.slow
-def test_a_launcher_of_hydra_runs_the_cells_where_it_is_asked_for(study):
-    directory, _found = study
-    # As from a shell: the launcher's processes print for themselves.
-    command = [sys.executable, "-m", "analysis.study", "study=demo", "hydra/launcher=joblib", *VAE]
+def from_a_shell(directory, *arguments):
+    """A study in a process of its own, since those that a launcher starts print for themselves."""
+    command = [sys.executable, "-m", "analysis.study", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    again = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert "already measured" in again.stdout
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "start"),
+    [
+        ("basic", lambda directory, *arguments: run(directory, "analysis.study", *arguments)),
+        pytest.param("joblib", from_a_shell, marks=pytest.mark.slow),
+    ],
+)
+def test_a_launcher_of_hydra_goes_on_where_a_cell_fails_and_says_why_on_one_line(tmp_path, launcher, start):
+    steps = ("paradigm.learning_rate=1e30,0.001", f"hydra/launcher={launcher}")
+    found = start(tmp_path, *GRID, *steps, f"dir={tmp_path}")
+    assert found.returncode == 2
+    (line,) = found.stderr.splitlines()
+    assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", line)
+    assert (tmp_path / "cells" / "vae-0.001" / "weights.safetensors").exists()
+    assert found.stdout.count("data: ") == 1
 
 
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
