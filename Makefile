@@ -25,8 +25,9 @@ demo: $(STAMP)  ## Train GAN, VAE and diffusion on shapes, measure them, print t
 test: $(STAMP)  ## Run every fast test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
+# Each of these takes long by itself: whoever is idle takes one over.
 test-slow: $(STAMP)  ## Run the tests that take minutes, and the oracles
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ from world import phi
 from analysis import measure_model
 from analysis.validate import judged, right
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 LONG = ("parity pair", "codes where the prior never draws")  # in the slow suite only
 
 
@@ -18,7 +20,6 @@ def check(case, seed):
     assert not wrong
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", [name for name in PLANTED if name not in LONG])
 def test_planted_generators_get_their_verdicts(name):
     check(PLANTED[name], 0)
