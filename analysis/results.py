@@ -163,6 +163,11 @@ def is_finished(cell: Path, name: str, settings: dict[str, Any]) -> bool:
     return noted.get("settings") == settings
 
 
+def has_finished_cells(study: Path) -> bool:
+    """Whether anything of a study has been measured or injected."""
+    return any(any(study.glob(f"cells/*/{name}")) for name in (MEASURED_ROWS, INJECTION_ROWS))
+
+
 def finished_cells(study: Path) -> list[Path]:
     """Directories of the cells of a study that have been measured or injected, in order of their names.
 

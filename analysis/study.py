@@ -24,6 +24,7 @@ from analysis.cells.trained import is_trained, real_data
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
+from analysis.results import has_finished_cells
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import check_writable
@@ -157,7 +158,7 @@ def main() -> None:
             failures = launch_cells(launched, Sweep.overrides, Sweep.config, Sweep.loader)
     finally:
         # Also when a cell failed: the others have been run.
-        if any(study.glob("cells/*/*.parquet")):
+        if has_finished_cells(study):
             show(study)
     for name, failure in failures.items():
         print(f"{failure.trace}error: {name}: {failure.line}", file=sys.stderr)

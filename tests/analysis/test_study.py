@@ -139,6 +139,18 @@ def test_a_launcher_of_hydra_goes_on_where_a_cell_fails_and_says_why_on_one_line
     assert found.stdout.count("data: ") == 1
 
 
+def test_a_study_that_only_trains_on_a_folder_ends_well(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(picture).save(images / f"{i}.png")
+    folder = ("data=image_folder", f"data.folder={images}", "data.image_size=16")
+    few = ("preset=smoke", "threads=1", "measure.n=0", "hydra/launcher=basic", "wandb.mode=disabled")
+    found = run(tmp_path, "analysis.study", "study=demo", "paradigm=vae", *NARROW, *folder, *few)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert not (tmp_path / "runs" / "demo" / "report").exists()
+
+
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
     directory, _found = study
     again = run(directory, "analysis.study", *DEMO)
