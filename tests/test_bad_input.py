@@ -79,6 +79,7 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
         (["paradigm=vae", "bottleneck=1000000000"], ["bottleneck=1000000000", "GB of memory, and this machine has"]),
         (["paradigm=vae", "bottleneck=1000000000000000000"], ["takes more than any machine has of memory"]),
         (["data_dir="], ["data_dir=: give a path"]),
+        (["paradigm.condition=words"], ["paradigm.condition=words: give 'factors' or 'none'"]),
     ],
 )
 def test_settings(monkeypatch, capfd, tmp_path, arguments, told):

@@ -2,6 +2,7 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,20 @@ def test_imports_in_analysis_go_down_only():
                 if other != own and floor_of[other] >= floor_of[own]:
                     upwards.append(f"{module} imports {name}")
     assert upwards == []
+
+
+def test_names_that_others_rely_on_are_where_they_were():
+    known = {
+        "analysis": "measure_model split_model verdicts Factors Extent",
+        "analysis.density": "prdc kid frechet_distance",
+        "analysis.smoothness": "path_shape",
+        "analysis.organization": "mutual_knn cka rsa mixture linear_probe mig dci sap modularity factor_vae beta_vae",
+        "analysis.relevance": "effects",
+        "analysis.calibration": "bootstrap halves holm max_statistic permutation_p_value permutations verdict",
+    }
+    for module, names in known.items():
+        for name in names.split():
+            assert callable(getattr(import_module(module), name)), f"{module}.{name}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

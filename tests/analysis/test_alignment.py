@@ -67,6 +67,12 @@ def test_intervals_are_those_of_half_samples():
         assert (found[name].value_low, found[name].value_high) == pytest.approx((low, high), abs=1e-9), name
 
 
+def test_places_of_other_images_are_refused():
+    x, y = spaces(2)
+    with pytest.raises(ValueError, match=r"gram of m z must be \(60, 60\), as that of the first place, not \(59, 60\)"):
+        align([held(x), Place("m", 0, "z", "prior", centred_gram(y)[1:])], 0)
+
+
 def test_noise_takes_alignment_away():
     x, noise = spaces(2)
     for estimator in ("mutual_10nn", "cka_debiased"):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from analysis import density, organization, relevance, smoothness
+from analysis.features.factors import Factors
+from analysis.metrics import effects
 
 RNG = np.random.default_rng(0)
 X, Y, FEW, FLAT = (RNG.normal(size=shape) for shape in ((40, 5), (40, 5), (30, 5), 40))
@@ -76,6 +78,15 @@ def cases():
     yield "o, e and c", partial(relevance.effects, X, Y, FEW)
     yield "o and e", partial(smoothness.normalised_ppl, X, Y, 0.1, X, X)
     yield "start and moved", partial(smoothness.normalised_ppl, X, FEW, 0.1, X, Y)
+    for measure in (effects.total_effect, effects.sufficiency):
+        for bad in (X, X[:0, :3], FLAT):
+            yield "distances", partial(measure, bad)
+    for bad in (RNG.normal(size=(40, 2, 2)), X[:, :0]):
+        yield "y", partial(organization.linear_probe, X, bad, classes=False)
+    # Their third powers, or squares, are more than a number can hold.
+    yield "real and fake", partial(density.kid, 1e110 * X, 1e110 * Y)
+    yield "real and fake", partial(density.frechet_distance, 1e200 * X, -1e200 * Y)
+    yield "factors", partial(Factors.of, FLAT)
     yield "epsilon", partial(smoothness.normalised_ppl, X, Y, 0.0, X, Y)
 
 

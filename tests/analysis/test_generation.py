@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from generators import Planted
 
+from analysis.experiment import generation
 from analysis.experiment.generation import walk
 from analysis.experiment.injection import matched_noise, shuffled
 from analysis.experiment.subject import cross_fades
@@ -24,6 +26,14 @@ def test_gaussian_values_have_the_mean_and_spread_of_the_recorded_ones():
     drawn = GaussianValues(recorded).draw(4000, generator)
     torch.testing.assert_close(drawn.mean((0, 1)), recorded.mean((0, 1)), atol=0.2, rtol=0)
     torch.testing.assert_close(drawn.std(0).mean(0), recorded.std(0).mean(0), rtol=0.15, atol=0)
+
+
+def test_places_are_recorded_together_as_far_as_memory_goes(monkeypatch):
+    # Two values of four bytes for each of ten images.
+    model = Planted()
+    for memory, expected in ((160, [["z", "u"]]), (159, [["z"], ["u"]]), (1, [["z"], ["u"]])):
+        monkeypatch.setattr(generation, "MEMORY", memory)
+        assert list(generation.groups(model, ["z", "u"], 10)) == expected
 
 
 @pytest.mark.parametrize("path", list(Path))

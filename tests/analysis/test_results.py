@@ -59,6 +59,9 @@ def test_no_finished_cell_and_a_broken_file_are_named(tmp_path: Path, add_cell: 
     pd.read_parquet(file).drop(columns="verdict").to_parquet(file)
     with pytest.raises(InputError, match=r"file=.*rows.parquet holds no tidy row.*verdict.*: remove it"):
         read_rows(tmp_path)
+    pd.DataFrame({name: [] for name in COLUMNS}).to_parquet(file)
+    with pytest.raises(InputError, match=r"file=.*rows.parquet holds no tidy row.*it is empty.*: remove it"):
+        read_rows(tmp_path)
     file.write_bytes(b"PAR1 and then nothing")
     with pytest.raises(InputError, match=r"file=.*rows.parquet holds no tidy row"):
         read_rows(tmp_path)

@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from generators import Chain
-from world import phi
+from generators import Chain, Planted
+from world import PLACES, phi, render
 
 from analysis.separation import distorted, main, markdown, of_model, put, separation
 
@@ -64,7 +64,31 @@ def test_the_command_writes_its_table_and_names_what_is_missing(monkeypatch, cap
     main()
     assert "| | pixel | random |" in (tmp_path / "separation.md").read_text()
     assert "## shapes" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["separation", "data=shapes", *few, table, "threads=1", f"models={tmp_path}"])
-    with pytest.raises(SystemExit):
-        main()
-    assert f"{tmp_path} has no trained model" in capsys.readouterr().err
+    for more, told in (
+        (f"models={tmp_path}", f"{tmp_path} has no trained model"),
+        ("n=30", "data=shapes has 40 test images, fewer than n=30 and reference=20 together: make these smaller"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["separation", "data=shapes", *few, table, more])
+        with pytest.raises(SystemExit):
+            main()
+        assert told in capsys.readouterr().err
+
+
+def test_what_lies_at_and_between_codes_is_made_of_them():
+    class Encoded(Planted):
+        def invert(self, images):
+            return {"z": PLACES[: len(images)]}
+
+        def draw(self, n, generator):
+            return {"z": torch.rand(n, 2, generator=generator)}
+
+        def generate(self, inputs, **asked):
+            return super().generate(inputs | {"u": inputs["z"]}, **asked)
+
+    z, images = PLACES[:100], render(PLACES[:100])
+    found = of_model(Encoded(), images, torch.Generator().manual_seed(0))
+    assert torch.equal(found["reconstructions"], images)
+    assert torch.equal(found["midpoints of any two codes"], render((z + z.roll(1, 0)) / 2))
+    nearest = torch.cdist(z, z).topk(2, largest=False).indices[:, 1]
+    assert torch.equal(found["midpoints of nearest codes"], render((z + z[nearest]) / 2))
+    assert not torch.equal(found["a Gaussian through codes"], found["draws"])

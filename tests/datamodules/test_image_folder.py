@@ -88,6 +88,9 @@ def test_hidden_files_and_texts_are_passed_over(pictures: Path, budget: dict[str
     (pictures / ".thumbnails").mkdir()
     (pictures / ".thumbnails" / "x.pdf").write_text("x")
     assert len(make(pictures, budget).files) == 24
+    (pictures / ".0.png").write_bytes((pictures / "0.png").read_bytes())
+    assert len(make(pictures, budget).files) == 24
+    assert ".0.png" in make(pictures, budget).told()
 
 
 def test_no_folder(tmp_path: Path, budget: dict[str, int]) -> None:

@@ -114,6 +114,7 @@ def test_metadata_with_a_fault(pictures: Path, budget: dict[str, int], columns: 
         (b"file;caption\n0.png;a\n", "looks semicolon-separated: save it with commas between"),
         (b'\xef\xbb\xbf"file";"size"\r\n"0.png";"1,5"\r\n', "looks semicolon-separated: save it with commas between"),
         ("file,size\n0.png,1\n".encode("utf-16-le"), "is no text in UTF-8, as it holds NUL: save it as"),
+        (b"file,size,size\n0.png,1,2\n", "has several columns 'size': keep one of them, or rename them"),
         (b"file\tcaption\n0.png\ta, b\n", "looks tab-separated: save it with commas between"),
     ],
 )
@@ -167,6 +168,8 @@ def test_json_lines_with_a_fault(pictures: Path, budget: dict[str, int]) -> None
     refused(r"metadata.jsonl names what is no image in \S+: '3' in line 2: correct", pictures, budget)
     path.write_text('{"file_name": "0.png", "size": 1}\n{"file_name": "1.png"}\n')
     refused(r"metadata.jsonl has no 'size' for 1.png \(line 2 of metadata.jsonl\): fill it in", pictures, budget)
+    path.write_text('{"file_name": "0.png"}\n\n["1.png"]\n')
+    refused(r"metadata.jsonl has no JSON object in line 3: write one JSON object a line", pictures, budget)
     path.write_text('{"file_name": "0.png",\n')
     with pytest.raises(InputError, match=r"file=\S+metadata.jsonl cannot be read: write one JSON object a line"):
         make(pictures, budget)
