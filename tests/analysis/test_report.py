@@ -282,3 +282,32 @@ def test_factors_that_are_not_read_are_named_as_left_out(add_cell: Callable[...,
     text = Page(build_report(tmp_path)).text
     assert text.count("no better than chance: left out") == 1
     assert re.search(r"hue\s*R2\s*0\.970, no better than chance: left out", text)
+
+
+def test_verdicts_of_each_feature_space_stand_side_by_side(add_cell: Callable[..., None], tmp_path: Path) -> None:
+    cell = tmp_path / "cells" / "gan"
+    add_cell(cell, "gan", images=8)
+    rows = read_rows(tmp_path)
+    other = rows.assign(phi="random", headline=False)
+    other.loc[other["property"] != "density", ["verdict", "score"]] = ["other", 0.125]
+    # In a third space one of them was not measured.
+    third = rows[~((rows["candidate"] == "z") & rows["headline"])].assign(phi="pixel", headline=False)
+    pd.concat([rows, other, third]).to_parquet(cell / "rows.parquet")
+    text = re.sub(r"\s+", " ", Page(build_report(tmp_path)).text)
+    headlines = rows[rows["headline"]]
+    alike = headlines[(headlines["property"] == "density") & (headlines["candidate"] != "z")]
+    assert f"{len(alike)} of {len(headlines)} verdicts are the same in labeller, random, pixel." in text
+    first = headlines[(headlines["candidate"] == "stage.0") & (headlines["property"] == "smoothness")].iloc[0]
+    verdict = f"{first['verdict']} {first['score']:.2f}"
+    assert f"stage.0smoothness{verdict}other 0.12{verdict}" in text
+
+
+def test_probes_of_single_steps_are_shown_beside_those_of_all(add_cell: Callable[..., None], tmp_path: Path) -> None:
+    cell = tmp_path / "cells" / "diffusion"
+    add_cell(cell, "diffusion", images=8)
+    rows = read_rows(tmp_path)
+    probes = rows[(rows["estimator"] == "probe") & (rows["candidate"] == "h")]
+    steps = [probes.assign(timestep=t, score=0.25 * t) for t in (2, 1)]
+    pd.concat([rows, *steps]).to_parquet(cell / "rows.parquet")
+    text = re.sub(r"\s+", " ", Page(build_report(tmp_path)).text)
+    assert "Candidatestep 2step 3 h0.25 0.50 " in text

@@ -26,6 +26,7 @@ from analysis.study import main
 TINY = (
     "preset=smoke",
     "data.num_images=1000",
+    "phi=[labeller]",
     "phi.labeller.steps=40",
     "threads=1",
     "wandb.mode=offline",
@@ -90,10 +91,10 @@ def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_n
     assert at < training
     # So few shapes are not told from mixtures, as the rows say as well.
     doubts = [line for line in lines[:training] if "of those held out are in-distribution, of mixtures" in line]
-    assert [line.split(": ")[1].split()[-1] for line in doubts] == ["labeller", "random"]
+    assert [line.split(": ")[1].split()[-1] for line in doubts] == ["labeller"]
     assert all(re.search(r"it would take about [\d,]+ in their place, and [\d,]+ in all$", line) for line in doubts)
     rows = pd.read_parquet(study[0] / "runs" / "demo" / "report" / "rows.parquet")
-    assert set(rows.phi[rows.reason.str.startswith("phi tells 100 real images")]) == {"labeller", "random"}
+    assert set(rows.phi[rows.reason.str.startswith("phi tells 100 real images")]) == {"labeller"}
 
 
 def test_output_that_is_no_terminal_has_plain_lines(side_by_side):
@@ -154,7 +155,7 @@ def test_injecting_is_a_stage_of_its_own_and_shows_on_the_page(study, tmp_path):
     directory, _found = study
     copy = tmp_path / "runs" / "demo"
     shutil.copytree(directory / "runs" / "demo", copy)
-    few = ("injection.n=8", "phi.labeller.steps=40", "threads=1")
+    few = ("injection.n=8", "phi=[labeller]", "phi.labeller.steps=40", "threads=1")
     (cell,) = (copy / "cells").iterdir()
     found = run(directory, "analysis.inject", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
@@ -226,7 +227,7 @@ def test_measuring_again_gives_the_same_rows(study):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
     before = pd.read_parquet(cell / "rows.parquet")
-    few = ("measure.n=24", "phi.labeller.steps=40", "wandb.mode=disabled", "threads=1")
+    few = ("measure.n=24", "phi=[labeller]", "phi.labeller.steps=40", "wandb.mode=disabled", "threads=1")
     found = run(directory, "analysis.measure", f"run={cell}", *few)
     assert found.returncode == 0, found.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), before)
