@@ -206,9 +206,11 @@ def of_training(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(estimate, name, view="pca")
 
 
-def _of_code(evidence: Evidence, score: Callable[[Array, Index], float], share: int = 1) -> Iterator[Finding]:
-    """A measure of disentanglement, against permuted codes and in halves: one in ``share`` of ``RESAMPLED``."""
-    codes, classes, number = evidence.code, evidence.classes, RESAMPLED // share
+def _of_code(
+    evidence: Evidence, score: Callable[[Array, Index], float], number: int | None = None
+) -> Iterator[Finding]:
+    """A measure of disentanglement, against codes of other images in ``number`` permutations, and in as many halves."""
+    codes, classes, number = evidence.code, evidence.classes, number or RESAMPLED
 
     def value(code_rows: Index, class_rows: Index) -> float:
         chosen = classes[class_rows]
@@ -267,7 +269,7 @@ def by_classes(evidence: Evidence) -> Iterator[Finding]:
 
     Source: Ridgeway & Mozer 2018, section 3.
     """
-    yield from _of_code(evidence, explicitness, share=3)
+    yield from _of_code(evidence, explicitness, number=4)
 
 
 @measure("organization", "factor_vae", "code", "classes", "varies")

@@ -27,13 +27,16 @@ from analysis.report import show
 from analysis.results import has_finished_cells
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
-from datamodules.files import check_writable
+from datamodules.files import check_writable, write_whole
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
 SIDE_BY_SIDE = "side_by_side"
 """The launcher of our own; all others are Hydra's."""
+
+HERE = (SIDE_BY_SIDE, "basic", "joblib")
+"""Launchers that run cells on this machine: what another one has of memory and precision is found out there."""
 
 
 class Sweep(Callback):
@@ -130,11 +133,13 @@ def cell_of(config: DictConfig) -> Path:
 
 def launched(config: DictConfig) -> Failure | None:
     """Run one cell where a launcher of Hydra's has brought it, and tell why it is not done."""
-    cell = cell_of(config)
-    lines = Lines([cell.name], sys.stdout, live=False)
-    lines.begin(cell.name)
-    progress.listener = lambda stage: lines.stage(cell.name, stage)
     try:
+        cell = cell_of(config)
+        lines = Lines([cell.name], sys.stdout, live=False)
+        lines.begin(cell.name)
+        progress.listener = lambda stage: lines.stage(cell.name, stage)
+        if HydraConfig.get().runtime.choices["hydra/launcher"] not in HERE:
+            refuse({cell: config})
         run(config, cell)
     except Exception as error:
         return Failure.of(error)
@@ -144,14 +149,18 @@ def launched(config: DictConfig) -> Failure | None:
 @reports_errors
 def main() -> None:
     """Console script."""
-    failures = {}
     app()
     if Sweep.config is None:
+        if Sweep.cells:
+            raise InputError("hydra.mode=RUN: a study is a sweep, also of one cell: leave hydra.mode out")
         # Something was asked for that needs no sweep, such as --cfg job.
         return
-    kept, study = refuse(Sweep.cells), Path(Sweep.config.dir)
+    study, launcher = Path(Sweep.config.dir), Sweep.config.hydra.runtime.choices["hydra/launcher"]
+    # Hydra has written the launcher by which cells are put down.
+    write_whole(study / "multirun.yaml", OmegaConf.to_yaml(Sweep.config))
+    kept = refuse(Sweep.cells) if launcher in HERE else {}
     try:
-        if Sweep.config.hydra.runtime.choices["hydra/launcher"] == SIDE_BY_SIDE:
+        if launcher == SIDE_BY_SIDE:
             lines = Lines([cell.name for cell in Sweep.cells], sys.stdout, live=sys.stdout.isatty())
             failures = run_cells(run, Sweep.cells, threads_of(kept), lines)
         else:

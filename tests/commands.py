@@ -34,6 +34,13 @@ def begin():
         forkserver.ensure_running()
 
 
+def no_sweep_before(patch):
+    """Have a study that runs in the tests' process know nothing of those that did before."""
+    sweep = importlib.import_module("analysis.study").Sweep
+    for name, value in (("config", None), ("cells", {}), ("overrides", {})):
+        patch.setattr(sweep, name, value)
+
+
 def run(directory, module, *arguments):
     """Run ``python -m module arguments`` in a directory.
 

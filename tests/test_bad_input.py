@@ -4,6 +4,7 @@ import csv
 import sys
 
 import pytest
+from commands import no_sweep_before
 from PIL import Image
 
 from analysis import align, measure, study
@@ -163,8 +164,7 @@ def copies(folder):
 
 def of_study(monkeypatch, capfd, tmp_path, *arguments):
     """The one line of a study that is refused before anything is trained."""
-    monkeypatch.setattr(study.Sweep, "cells", {})
-    monkeypatch.setattr(study.Sweep, "study", None)
+    no_sweep_before(monkeypatch)
     places = (f"data_dir={tmp_path / 'cache'}", "threads=1", "wandb.mode=disabled")
     places += () if any(a.startswith("dir=") for a in arguments) else (f"dir={tmp_path / 'study'}",)
     line = fails(monkeypatch, capfd, study.main, "study=demo", "preset=smoke", *places, *arguments)
@@ -183,6 +183,7 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
         (["paradigm.learning_rate=inf"], ["paradigm.learning_rate=inf: give a finite number"]),
         (["dir=null"], ["dir=None: give a path"]),
         (["dir="], ["dir=: give a path"]),
+        (["hydra.mode=RUN", "paradigm=vae"], ["hydra.mode=RUN: a study is a sweep, also of one cell: leave"]),
         (["dir=/proc/nowhere/study"], ["dir=/proc/nowhere/study: /proc cannot be written"]),
         (["phi=pixel", "inject=true", "injection.n=2"], ["injection: n=2 must be at least 8 pairs"]),
         (["data=image_folder", "phi=pixel"], ["phi (pixel) gives nearly all real images the same features"]),

@@ -216,7 +216,7 @@ def write_cell(folder: Path, paradigm: str, bottleneck: int = 64, seed: int = 0,
 
 @pytest.fixture(scope="module")
 def few_resamples() -> Iterator[None]:
-    """Measures of disentanglement decide no verdict, and take most of the time of planted models: a quarter of it."""
+    """What decides no verdict and takes most of the time of planted models, disentanglement above all: a quarter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(organization, "RESAMPLED", 3)
         yield

@@ -15,11 +15,12 @@ from subprocess import CompletedProcess
 import numpy as np
 import pandas as pd
 import pytest
-from commands import begin, run
+from commands import begin, no_sweep_before, run
 from omegaconf import OmegaConf
 from PIL import Image
 from wandb_offline import read_run
 
+from analysis import study as study_command
 from analysis.measure import CONFIGS, is_measured
 from analysis.study import main
 
@@ -65,12 +66,15 @@ def side_by_side(study, tmp_path_factory):
     (done,) = (directory / "runs" / "demo" / "cells").iterdir()
     shutil.copytree(done, folder / "cells" / "vae-0.001")
     begin()
+    argv = ["study", *GRID, "paradigm.learning_rate=1e30,0.001,0.002", f"dir={folder}"]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        patch.setenv("TQDM_DISABLE", "1")
-        patch.setattr(sys, "argv", ["study", *GRID, "paradigm.learning_rate=1e30,0.001,0.002", f"dir={folder}"])
+        no_sweep_before(patch)
+        for name in ("OMP_NUM_THREADS", "TQDM_DISABLE"):
+            patch.setenv(name, "1")
+        patch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as left:
             main()
-    return folder, CompletedProcess(sys.argv, left.value.code, out.getvalue(), err.getvalue())
+    return folder, CompletedProcess(argv, left.value.code, out.getvalue(), err.getvalue())
 
 
 def test_a_study_writes_its_report_and_prints_the_verdicts(study):
@@ -138,6 +142,26 @@ def test_a_launcher_of_hydra_goes_on_where_a_cell_fails_and_says_why_on_one_line
     assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", line)
     assert (tmp_path / "cells" / "vae-0.001" / "weights.safetensors").exists()
     assert found.stdout.count("data: ") == 1
+
+
+def test_a_defect_of_ours_keeps_its_traceback_and_stops_no_other_cell(tmp_path, monkeypatch, capfd):
+    def defective(config, cell):
+        done.append(cell.name)
+        if cell.name == "vae-0.001":
+            raise RuntimeError("ours")
+
+    done = []
+    no_sweep_before(monkeypatch)
+    monkeypatch.setattr(study_command, "run", defective)
+    steps = ("paradigm.learning_rate=0.001,0.002", "hydra/launcher=basic")
+    monkeypatch.setattr(sys, "argv", ["study", *GRID, *steps, f"dir={tmp_path}"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert (left.value.code, done) == (1, ["vae-0.001", "vae-0.002"])
+    *trace, line = capfd.readouterr().err.splitlines()
+    assert trace[0].startswith("Traceback")
+    assert line == "error: vae-0.001: RuntimeError: ours"
+    assert OmegaConf.load(tmp_path / "multirun.yaml").hydra.runtime.choices["hydra/launcher"] == "basic"
 
 
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):
