@@ -23,6 +23,7 @@ from wandb_offline import read_run
 from analysis import study as study_command
 from analysis.measure import CONFIGS, is_measured
 from analysis.study import main
+from datamodules import progress
 
 TINY = (
     "preset=smoke",
@@ -152,6 +153,7 @@ def test_a_defect_of_ours_keeps_its_traceback_and_stops_no_other_cell(tmp_path, 
 
     done = []
     no_sweep_before(monkeypatch)
+    monkeypatch.setattr(progress, "listener", None)
     monkeypatch.setattr(study_command, "run", defective)
     steps = ("paradigm.learning_rate=0.001,0.002", "hydra/launcher=basic")
     monkeypatch.setattr(sys, "argv", ["study", *GRID, *steps, f"dir={tmp_path}"])
