@@ -16,9 +16,9 @@ def slow(*values):
 @pytest.mark.parametrize(
     ("module", "arguments", "told"),
     [
-        ("paradigms.train", ["paradigm=nothing"], "paradigm=nothing: give one of "),
         ("analysis.study", GRID, "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0"),
         # In the fast suite other tests run them, from a process that has imported them.
+        slow("paradigms.train", ["paradigm=nothing"], "paradigm=nothing: give one of "),
         slow("analysis.measure", ["run=nowhere"], "run=nowhere holds no trained model"),
         slow("analysis.inject", ["run=nowhere"], "run=nowhere holds no trained model"),
         slow("analysis.align", ["study=nowhere"], "study=nowhere has no trained model"),

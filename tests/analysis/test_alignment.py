@@ -90,13 +90,13 @@ def test_the_order_of_places_and_of_images_does_not_matter():
 
 
 def test_unrelated_places_are_seldom_called_alike():
-    # At a level of .05, more than 5 of 40 runs come about once in seventy times.
+    # At a level of .05, more than 3 of 20 runs come about once in sixty times.
     wrong = {"mutual_10nn": 0, "cka_debiased": 0}
-    for seed in range(40):
+    for seed in range(20):
         rows = align([held(x, str(i)) for i, x in enumerate(spaces(4, n=40, seed=seed))], seed)
         for name, own in rows.groupby("estimator"):
             wrong[name] += (own["p_max"] < 0.05).any()
-    assert max(wrong.values()) <= 5
+    assert max(wrong.values()) <= 3
 
 
 def test_a_value_that_never_changes_is_aligned_with_nothing():

@@ -17,7 +17,15 @@ from tiny_pipelines import save
 STUDY = ("study=pretrained", "family=pixart")
 # In the process of its study a cell takes no second import.
 HERE = "hydra/launcher=basic"
-FEW = ("family.steps=2", "injection.n=8", "threads=1", "rows=32", "wandb.mode=disabled", "phi=[pixel]")
+FEW = (
+    "family.steps=2",
+    "injection.n=8",
+    "injection.each_step=false",
+    "threads=1",
+    "rows=32",
+    "wandb.mode=disabled",
+    "phi=[pixel]",
+)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,10 @@ def test_the_threads_that_were_chosen_are_kept_and_a_resumed_run_takes_them(tmp_
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-@pytest.mark.parametrize("paradigm", PARADIGMS)
+SHORT = [pytest.param(name, marks=pytest.mark.slow if name == "diffusion" else ()) for name in PARADIGMS]
+
+
+@pytest.mark.parametrize("paradigm", SHORT)
 def test_timing_changes_no_number(tmp_path, monkeypatch, paradigm):
     def timing(config, data):
         assert threads._images_per_second(config, data, 1) > 0
