@@ -9,7 +9,8 @@ from analysis.validate import judged, right
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
-LONG = ("parity pair", "codes where the prior never draws")  # in the slow suite only
+LONG = ("parity pair", "codes where the prior never draws", "two parts", "redundant pair", "place first, colour last")
+"""In the slow suite only."""
 
 
 def check(case, seed):

@@ -21,6 +21,7 @@ FEW = (
     "family.steps=2",
     "injection.n=8",
     "injection.each_step=false",
+    "injection.sets=false",
     "threads=1",
     "rows=32",
     "wandb.mode=disabled",
@@ -60,7 +61,7 @@ def test_a_pipeline_is_injected_and_has_a_page(pixart, tmp_path):
     ],
 )
 def test_what_is_missing_is_one_line(pixart, tmp_path, arguments, message):
-    few = (*(argument.format(pixart=pixart) for argument in arguments), *FEW[:4], "phi=[pixel]")
+    few = (*(argument.format(pixart=pixart) for argument in arguments), *FEW[:5], "phi=[pixel]")
     found = run(tmp_path, "analysis.study", *STUDY, HERE, *few)
     assert (found.returncode, found.stderr.count("Traceback")) == (2, 0), found.stderr[-1500:]
     assert message in found.stderr

@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from commands import run
+from PIL import Image
 
 from analysis.report import build_report
 from analysis.report.page import NONE, TIMES, duration, quantity
+from analysis.report.pictures import Album
 from analysis.results import read_rows, verdicts
 from datamodules.errors import InputError
 
@@ -132,6 +134,15 @@ def test_equal_pictures_are_kept_once(page: Page) -> None:
     assert len(real) == 1
     uris = [picture["uri"] for picture in page.data["pictures"].values()]
     assert len(set(uris)) == len(uris)
+
+
+def test_large_thumbnails_are_made_smaller(tmp_path: Path) -> None:
+    file = tmp_path / "sheet.png"
+    for tile, shown in ((96, 64), (48, 48)):
+        Image.new("RGB", (4 * tile, 2 * tile)).save(file)
+        album = Album()
+        picture = album.pictures[str(album.add_sheet(file, 4))]
+        assert (picture["width"], picture["height"]) == (4 * shown, 2 * shown)
 
 
 def test_the_map_keeps_points_images_and_factors_together(page: Page, demo_study: Path) -> None:

@@ -1,11 +1,9 @@
 """Every command of a study, on tiny data."""
 
 import json
-import os
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -18,6 +16,7 @@ import pytest
 from commands import begin, no_sweep_before, run
 from omegaconf import OmegaConf
 from PIL import Image
+from tiny_study import DEMO, GRID, VAE
 from wandb_offline import read_run
 
 from analysis import study as study_command
@@ -25,35 +24,21 @@ from analysis.measure import CONFIGS, is_measured
 from analysis.study import main
 from datamodules import progress
 
-TINY = (
-    "preset=smoke",
-    "data.num_images=1000",
-    "phi=[labeller]",
-    "phi.labeller.steps=40",
-    "threads=1",
-    "wandb.mode=offline",
-    "budget.batch_size=8",
-)
-NARROW = ("paradigm.width=8", "paradigm.max_width=16")
-VAE = ("paradigm=vae", *NARROW, *TINY)
-# In the process of its study a cell takes no second import.
-DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
-# Named by its step size, of which 1e30 fails.
-GRID = (
-    "study=demo",
-    "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
-    "measure.n=0",
-    *VAE,
-    "wandb.mode=disabled",
-)
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("study")
+    found = run(directory, "analysis.study", *DEMO, "measure.n=0")
+    assert found.returncode == 0, found.stderr[-2000:]
+    return directory
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("study")
-    found = run(directory, "analysis.study", *DEMO)
+def study(trained):
+    found = run(trained, "analysis.study", *DEMO)
     assert found.returncode == 0, found.stderr[-2000:]
-    return directory, found
+    assert "already trained" in found.stdout
+    return trained, found
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +63,12 @@ def side_by_side(study, tmp_path_factory):
     return folder, CompletedProcess(argv, left.value.code, out.getvalue(), err.getvalue())
 
 
+def test_a_study_can_train_alone(trained):
+    (cell,) = (trained / "runs" / "demo" / "cells").iterdir()
+    assert (cell / "weights.safetensors").exists()
+    assert not (cell / "rows.parquet").exists()
+
+
 def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     directory, found = study
     report = directory / "runs" / "demo" / "report"
@@ -88,16 +79,24 @@ def test_a_study_writes_its_report_and_prints_the_verdicts(study):
     assert len(verdicts) == len(verdicts.candidate.unique()) * 4
 
 
-def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_not_judge(study):
-    lines = study[1].stdout.splitlines()
-    [at] = [i for i, line in enumerate(lines) if line.startswith("data: ")]
-    assert "factors: shape (categorical, content, " in lines[at]
-    training = next(i for i, line in enumerate(lines) if "training, " in line)
-    assert at < training
+def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_not_judge(
+    study, tmp_path, monkeypatch, capfd
+):
+    no_sweep_before(monkeypatch)
+    monkeypatch.setattr(progress, "listener", None)
+    monkeypatch.setattr(study_command, "run", lambda config, cell: print("begun"))
+    cached = f"data_dir={study[0] / '.cache'}"
+    monkeypatch.setattr(sys, "argv", ["study", *DEMO, cached, f"dir={tmp_path}"])
+    main()
+    data, doubt, begun = capfd.readouterr().out.splitlines()
+    assert data.startswith(
+        "data: 1,000 images (800 train, 100 val, 100 test), 7 factors: shape (categorical, content, "
+    )
     # So few shapes are not told from mixtures, as the rows say as well.
-    doubts = [line for line in lines[:training] if "of those held out are in-distribution, of mixtures" in line]
-    assert [line.split(": ")[1].split()[-1] for line in doubts] == ["labeller"]
-    assert all(re.search(r"it would take about [\d,]+ in their place, and [\d,]+ in all$", line) for line in doubts)
+    assert doubt.startswith("phi: density could not be judged in labeller: ")
+    assert "of those held out are in-distribution, of mixtures" in doubt
+    assert re.search(r"it would take about [\d,]+ in their place, and [\d,]+ in all$", doubt)
+    assert begun == "begun"
     rows = pd.read_parquet(study[0] / "runs" / "demo" / "report" / "rows.parquet")
     assert set(rows.phi[rows.reason.str.startswith("phi tells 100 real images")]) == {"labeller"}
 
@@ -119,51 +118,6 @@ def test_a_cell_that_fails_leaves_the_others_and_the_report(side_by_side):
     assert re.search(r"^vae-0.001: done in", found.stdout, re.MULTILINE)
     assert (folder / "cells" / "vae-0.002" / "weights.safetensors").exists()
     assert (folder / "report" / "index.html").exists()
-
-
-def from_a_shell(directory, *arguments):
-    """A study in a process of its own, since those that a launcher starts print for themselves."""
-    command = [sys.executable, "-m", "analysis.study", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize(
-    ("launcher", "start"),
-    [
-        ("basic", lambda directory, *arguments: run(directory, "analysis.study", *arguments)),
-        pytest.param("joblib", from_a_shell, marks=pytest.mark.slow),
-    ],
-)
-def test_a_launcher_of_hydra_goes_on_where_a_cell_fails_and_says_why_on_one_line(tmp_path, launcher, start):
-    steps = ("paradigm.learning_rate=1e30,0.001", f"hydra/launcher={launcher}")
-    found = start(tmp_path, *GRID, *steps, f"dir={tmp_path}")
-    assert found.returncode == 2
-    (line,) = found.stderr.splitlines()
-    assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", line)
-    assert (tmp_path / "cells" / "vae-0.001" / "weights.safetensors").exists()
-    assert found.stdout.count("data: ") == 1
-
-
-def test_a_defect_of_ours_keeps_its_traceback_and_stops_no_other_cell(tmp_path, monkeypatch, capfd):
-    def defective(config, cell):
-        done.append(cell.name)
-        if cell.name == "vae-0.001":
-            raise RuntimeError("ours")
-
-    done = []
-    no_sweep_before(monkeypatch)
-    monkeypatch.setattr(progress, "listener", None)
-    monkeypatch.setattr(study_command, "run", defective)
-    steps = ("paradigm.learning_rate=0.001,0.002", "hydra/launcher=basic")
-    monkeypatch.setattr(sys, "argv", ["study", *GRID, *steps, f"dir={tmp_path}"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert (left.value.code, done) == (1, ["vae-0.001", "vae-0.002"])
-    *trace, line = capfd.readouterr().err.splitlines()
-    assert trace[0].startswith("Traceback")
-    assert line == "error: vae-0.001: RuntimeError: ours"
-    assert OmegaConf.load(tmp_path / "multirun.yaml").hydra.runtime.choices["hydra/launcher"] == "basic"
 
 
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):

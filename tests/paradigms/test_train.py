@@ -22,8 +22,10 @@ from paradigms.settings import fastest_precision
 from paradigms.train import train
 from paradigms.vae import VAE
 
+SHORT = [pytest.param(name, marks=pytest.mark.slow if name == "diffusion" else ()) for name in PARADIGMS]
 
-@pytest.mark.parametrize("paradigm", PARADIGMS)
+
+@pytest.mark.parametrize("paradigm", SHORT)
 def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, paradigm):
     config = configured(tmp_path, paradigm)
     train(config, tmp_path / "whole")
