@@ -16,13 +16,13 @@ def slow(*values):
 @pytest.mark.parametrize(
     ("module", "arguments", "told"),
     [
-        ("analysis.study", GRID, "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0"),
+        ("analysis.report", ["study=nothing"], "study=nothing has no finished cell (no cells/*/rows.parquet): run"),
         # In the fast suite other tests run them, from a process that has imported them.
         slow("paradigms.train", ["paradigm=nothing"], "paradigm=nothing: give one of "),
         slow("analysis.measure", ["run=nowhere"], "run=nowhere holds no trained model"),
         slow("analysis.inject", ["run=nowhere"], "run=nowhere holds no trained model"),
         slow("analysis.align", ["study=nowhere"], "study=nowhere has no trained model"),
-        slow("analysis.report", ["study=nothing"], "study=nothing has no finished cell (no cells/*/rows.parquet): run"),
+        slow("analysis.study", GRID, "two cells of the grid would be runs/demo/cells/vae-shapes-b16-s0"),
     ],
 )
 def test_what_is_wrong_is_one_error(tmp_path, module, arguments, told):
