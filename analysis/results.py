@@ -165,7 +165,11 @@ def is_finished(cell: Path, name: str, settings: dict[str, Any]) -> bool:
 
 def has_finished_cells(study: Path) -> bool:
     """Whether anything of a study has been measured or injected."""
-    return any(any(study.glob(f"cells/*/{name}")) for name in (MEASURED_ROWS, INJECTION_ROWS))
+    return bool(_folders_with_rows(study))
+
+
+def _folders_with_rows(study: Path) -> set[Path]:
+    return {file.parent for name in (MEASURED_ROWS, INJECTION_ROWS) for file in study.glob(f"cells/*/{name}")}
 
 
 def finished_cells(study: Path) -> list[Path]:
@@ -174,7 +178,7 @@ def finished_cells(study: Path) -> list[Path]:
     Raises:
         InputError: There is none.
     """
-    folders = {file.parent for name in (MEASURED_ROWS, INJECTION_ROWS) for file in study.glob(f"cells/*/{name}")}
+    folders = _folders_with_rows(study)
     if not folders:
         raise InputError(
             f"study={study} has no finished cell (no cells/*/{MEASURED_ROWS}): run python -m analysis.study first"

@@ -31,7 +31,6 @@ from datamodules.files import check_writable, write_whole
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
-
 SIDE_BY_SIDE = "side_by_side"
 """The launcher of our own; all others are Hydra's."""
 
@@ -143,6 +142,8 @@ def launched(config: DictConfig) -> Failure | None:
         run(config, cell)
     except Exception as error:
         return Failure.of(error)
+    finally:
+        progress.listener = None
     return None
 
 

@@ -22,7 +22,6 @@ from wandb_offline import read_run
 from analysis import study as study_command
 from analysis.measure import CONFIGS, is_measured
 from analysis.study import main
-from datamodules import progress
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,6 @@ def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_n
     study, tmp_path, monkeypatch, capfd
 ):
     no_sweep_before(monkeypatch)
-    monkeypatch.setattr(progress, "listener", None)
     monkeypatch.setattr(study_command, "run", lambda config, cell: print("begun"))
     cached = f"data_dir={study[0] / '.cache'}"
     monkeypatch.setattr(sys, "argv", ["study", *DEMO, cached, f"dir={tmp_path}"])

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from commands import run
 from PIL import Image
+from tiny_study import NARROW
 
 
 def test_a_study_that_only_trains_on_a_folder_ends_well(tmp_path):
@@ -12,10 +13,9 @@ def test_a_study_that_only_trains_on_a_folder_ends_well(tmp_path):
     images.mkdir()
     for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)):
         Image.fromarray(picture).save(images / f"{i}.png")
-    narrow = ("paradigm.width=8", "paradigm.max_width=16")
     folder = ("data=image_folder", f"data.folder={images}", "data.image_size=16")
     few = ("preset=smoke", "threads=1", "measure.n=0", "hydra/launcher=basic", "wandb.mode=disabled")
-    found = run(tmp_path, "analysis.study", "study=demo", "paradigm=vae", *narrow, *folder, *few)
+    found = run(tmp_path, "analysis.study", "study=demo", "paradigm=vae", *NARROW, *folder, *few)
     assert (found.returncode, found.stderr) == (0, "")
     assert not (tmp_path / "runs" / "demo" / "report").exists()
 

@@ -50,7 +50,7 @@ def shares(space, k):
 
 @cache
 def ranks(space):
-    """The how-manieth nearest to i is j (N, N), the mean among equals, counted one by one."""
+    """Rank (N, N) of j by its distance from i, the mean among equals, counted one by one."""
     return np.array([[(row < r).sum() + ((row == r).sum() + 1) / 2 for r in row] for row in distances(ALL[space])])
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from tiny_training import PARADIGMS, configured
+from tiny_training import SHORT, configured
 
 from paradigms import threads
 from paradigms.base import Paradigm
@@ -39,9 +39,6 @@ def test_the_threads_that_were_chosen_are_kept_and_a_resumed_run_takes_them(tmp_
         assert json.loads((tmp_path / name / "manifest.json").read_text())["threads"] == 2
     whole, cut = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-
-
-SHORT = [pytest.param(name, marks=pytest.mark.slow if name == "diffusion" else ()) for name in PARADIGMS]
 
 
 @pytest.mark.parametrize("paradigm", SHORT)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from tiny_training import PARADIGMS, configured
+from tiny_training import SHORT, configured
 
 from datamodules import progress
 from datamodules.errors import InputError
@@ -21,8 +21,6 @@ from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
 from paradigms.train import train
 from paradigms.vae import VAE
-
-SHORT = [pytest.param(name, marks=pytest.mark.slow if name == "diffusion" else ()) for name in PARADIGMS]
 
 
 @pytest.mark.parametrize("paradigm", SHORT)

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
+# What trains for ten seconds is slow.
+SHORT = [pytest.param(name, marks=pytest.mark.slow if name == "diffusion" else ()) for name in PARADIGMS]
 NARROW = {
     "diffusion": ("paradigm.block_out_channels=[32,32,32,32]", "paradigm.sampler_steps=3"),
     "gan": ("paradigm.width=8", "paradigm.max_width=16"),
