@@ -1,7 +1,7 @@
 """What each section of a study's page shows of a cell, as plain values."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +76,11 @@ class Cell:
         chosen: pd.DataFrame = self.rows[(self.rows["phi"] == first) & (self.rows["timestep"] == JOINT)]
         return chosen
 
+    @cached_property
+    def behind(self) -> dict[tuple[Hashable, ...], pd.DataFrame]:
+        """Those behind each verdict, by candidate and property."""
+        return dict(iter(self.main.groupby(["candidate", "property"], sort=False)))
+
     @property
     def label(self) -> str:
         """The cell's name, and the paradigm where the name does not say it."""
@@ -104,7 +109,6 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
     main = [name for name, kind in cell.candidates.items() if kind in COMPACT_KINDS or name == "h"]
     strips = {name: album.add(cell.figures / f"{name}.smoothness.png") for name in cell.candidates}
     built = cell.rows[(cell.rows["property"] == "relevance") & (cell.rows["status"] == CONSTRUCTED)]
-    by_verdict = dict(iter(cell.main.groupby(["candidate", "property"], sort=False)))
     return {
         "label": cell.label,
         "name": cell.name,
@@ -113,7 +117,7 @@ def sections(cell: Cell, album: Album, panels: list[dict[str, Any]]) -> dict[str
         "in_distribution": cell.measurement.get("in_distribution"),
         "contact": album.add(cell.figures / CONTACT_SHEET),
         "doubts": _doubts(cell),
-        "verdicts": [_verdicts(cell, name, kind, by_verdict, album, panels) for name, kind in cell.candidates.items()],
+        "verdicts": [_verdicts(cell, name, kind, album, panels) for name, kind in cell.candidates.items()],
         "samples": album.add(cell.figures / "samples.png"),
         "reconstructions": album.add(cell.figures / "reconstructions.png"),
         "strips": [(name, key) for name, key in strips.items() if key and name in main],
@@ -142,17 +146,10 @@ def _effects(cell: Cell) -> dict[str, float]:
     return dict.fromkeys(cell.candidates, math.nan) | dict(zip(rows["candidate"], rows["value"], strict=True))
 
 
-def _verdicts(
-    cell: Cell,
-    candidate: str,
-    kind: str,
-    by_verdict: Mapping[tuple[Hashable, ...], pd.DataFrame],
-    album: Album,
-    panels: list[dict[str, Any]],
-) -> dict[str, Any]:
+def _verdicts(cell: Cell, candidate: str, kind: str, album: Album, panels: list[dict[str, Any]]) -> dict[str, Any]:
     entries: list[dict[str, Any] | None] = []
     for name in PROPERTIES:
-        rows = by_verdict.get((candidate, name))
+        rows = cell.behind.get((candidate, name))
         if rows is None or not rows["headline"].any():
             entries.append(None)
             continue
