@@ -21,6 +21,7 @@ from analysis.report.tables import split_table
 from analysis.results import INJECTION_ROWS, finish, is_finished, read_cell
 from analysis.splitting import Extent, dissect
 from datamodules.errors import InputError, reports_errors
+from datamodules.files import held
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
@@ -37,6 +38,11 @@ def inject(config: DictConfig, run: Path) -> None:
     """
     trained = Trained(config, run)
     extent = checked(config, trained.real)
+    with held(run):
+        _inject(config, run, trained, extent)
+
+
+def _inject(config: DictConfig, run: Path, trained: Trained, extent: Extent) -> None:
     print(f"{run}: injecting {len(trained.model.candidates)} latent candidates, {extent.n} pairs")
     trained.say_memory(extent.rows or rows_of(trained.model))
     started = time.perf_counter()

@@ -27,6 +27,7 @@ from analysis.report.contact import save_sheet
 from analysis.results import CONTACT_SHEET, MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
 from datamodules.base import Factor, FactorKind
 from datamodules.errors import InputError, reports_errors
+from datamodules.files import held
 from datamodules.pictures import save_grid
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
@@ -45,6 +46,11 @@ def measure(config: DictConfig, run: Path) -> None:
     trained = Trained(config, run)
     for doubt in checked(config, trained.real):
         print(doubt)
+    with held(run):
+        _measure(config, run, trained)
+
+
+def _measure(config: DictConfig, run: Path, trained: Trained) -> None:
     n = config.measure.n
     print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()

@@ -18,16 +18,17 @@ from omegaconf import DictConfig, OmegaConf
 from analysis import inject as injecting
 from analysis import measure as measuring
 from analysis.cells.elsewhere import launch_cells
+from analysis.cells.grid import differing, varied
 from analysis.cells.lines import Lines
 from analysis.cells.side_by_side import Failure, run_cells, threads_of
 from analysis.cells.trained import is_trained, real_data
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
-from analysis.results import has_finished_cells
+from analysis.results import has_finished_cells, note_failures
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
-from datamodules.files import check_writable, write_whole
+from datamodules.files import check_writable, held, write_whole
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
@@ -44,12 +45,14 @@ class Sweep(Callback):
     Attributes:
         config: Of the sweep, as it was asked for; ``None`` until it begins.
         loader: Composes it.
+        varied: The settings that it varies beside those that every name says.
         cells: Configs by directory, of the cells that Hydra has composed.
         overrides: What Hydra composes each from.
     """
 
     config: ClassVar[DictConfig | None] = None
     loader: ClassVar[ConfigLoader]
+    varied: ClassVar[list[str]] = []
     cells: ClassVar[dict[Path, DictConfig]] = {}
     overrides: ClassVar[dict[Path, list[str]]] = {}
 
@@ -58,6 +61,7 @@ class Sweep(Callback):
         """Called by Hydra before the first cell and before it makes the directory, of which it would fail at length."""
         check_writable("dir", Path(config.dir))
         Sweep.config, Sweep.loader = deepcopy(config), GlobalHydra.instance().config_loader()
+        Sweep.varied = varied(config)
         config.hydra.launcher = {"_target_": BasicLauncherConf._target_}
 
 
@@ -98,36 +102,39 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
 
 
 def run(config: DictConfig, cell: Path) -> None:
-    """Train, measure and, where it is asked for, inject one cell, unless that is done."""
-    get_method(config.train)(config, cell)
-    if config.measure.n and is_measured(config, cell):
-        print(f"{cell}: already measured")
-    elif config.measure.n:
-        progress.stage("measuring")
-        measure(config, cell)
-    if config.inject and is_injected(config, cell):
-        print(f"{cell}: already injected")
-    elif config.inject:
-        progress.stage("injecting")
-        inject(config, cell)
+    """Train, measure and, where it is asked for, inject one cell, unless that is done, also by another process."""
+    with held(cell):
+        get_method(config.train)(config, cell)
+        if config.measure.n and is_measured(config, cell):
+            print(f"{cell}: already measured")
+        elif config.measure.n:
+            progress.stage("measuring")
+            measure(config, cell)
+        if config.inject and is_injected(config, cell):
+            print(f"{cell}: already injected")
+        elif config.inject:
+            progress.stage("injecting")
+            inject(config, cell)
 
 
 @hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
 @reports_errors
 def app(config: DictConfig) -> None:
     """Put down one cell to be run with the others."""
+    overrides = list(HydraConfig.get().overrides.task)
+    config.varied = differing(Sweep.varied, overrides)
     cell = cell_of(config)
     if cell in Sweep.cells:
-        raise InputError(f"two cells of the grid would be {cell}: name in hydra.sweep.subdir what they differ in")
-    Sweep.overrides[cell] = list(HydraConfig.get().overrides.task)
+        raise InputError(f"two cells of the grid would be {cell}: give each value once, and leave cell= out")
+    Sweep.overrides[cell] = [*overrides, f"varied='{config.varied}'"]
     # What the cell is called, and others of Hydra's names, are known in this process alone.
     OmegaConf.resolve(config)
     Sweep.cells[cell] = config
 
 
 def cell_of(config: DictConfig) -> Path:
-    """Directory of the cell that Hydra is at."""
-    return Path(config.dir) / HydraConfig.get().sweep.subdir
+    """Directory of the cell that a config is of."""
+    return Path(config.dir) / "cells" / str(config.cell)
 
 
 def launched(config: DictConfig) -> Failure | None:
@@ -166,6 +173,7 @@ def main() -> None:
             failures = run_cells(run, Sweep.cells, threads_of(kept), lines)
         else:
             failures = launch_cells(launched, Sweep.overrides, Sweep.config, Sweep.loader)
+        note_failures(Sweep.cells, {name: failure.line for name, failure in failures.items()})
     finally:
         # Also when a cell failed: the others have been run.
         if has_finished_cells(study):

@@ -2,18 +2,24 @@
 
 import hashlib
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from datamodules import progress
 from datamodules.errors import InputError
 
 PIECE = 1 << 22
 """Bytes read at a time."""
+
+LOCK = ".lock"
+"""In a directory that one process at a time works on: which."""
 
 BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False, "delay": 1, "disable": None}
 """Of a bar."""
@@ -63,6 +69,37 @@ def check_writable(setting: str, folder: Path) -> None:
         raise InputError(
             f"{setting}={folder}: {there} cannot be written ({error.strerror}): choose a directory that can be written"
         ) from error
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have ``folder`` for this process alone: another that wants it waits, and says for whom.
+
+    The system lets go of it when a process ends, however that ends, so that nothing stale is left behind. A process
+    that has it may ask for it again.
+
+    Args:
+        folder: Made if need be.
+    """
+    lock = FileLock(folder / LOCK, is_singleton=True, on_acquired=_sign)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = f"waiting for {(folder / LOCK).read_text()}, which works on it"
+        if progress.listener is None:
+            print(f"{folder}: {holder}", flush=True)
+        progress.stage(holder, lasting=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(descriptor: int) -> None:
+    """Write who holds a lock into its file."""
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from datamodules import progress
 from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
-from datamodules.files import check_writable, digest_of, readable, write_whole
+from datamodules.files import check_writable, digest_of, held, readable, write_whole
 from datamodules.inventory import write_inventory
 from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
@@ -164,7 +164,8 @@ def passing_interrupts() -> Iterator[None]:
 def train(config: DictConfig, run: Path) -> None:
     """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
 
-    A finished run is left as it is; an interrupted one goes on from its last checkpoint, to the same numbers.
+    A finished run is left as it is; an interrupted one goes on from its last checkpoint, to the same numbers. While
+    another process trains it, it is waited for.
 
     Args:
         config: Composed from ``configs/train.yaml``.
@@ -177,6 +178,11 @@ def train(config: DictConfig, run: Path) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in EXPECTED:
         warnings.filterwarnings("ignore", f".*{message}")
+    with held(run):
+        _train(config, run)
+
+
+def _train(config: DictConfig, run: Path) -> None:
     kept, noted = run / "config.yaml", run / "manifest.json"
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
@@ -200,7 +206,6 @@ def train(config: DictConfig, run: Path) -> None:
         torch.set_num_threads(config.threads)
     seed_everything(config.seed, verbose=False)
     paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
-    run.mkdir(parents=True, exist_ok=True)
     write_inventory(data, run)
     write_whole(kept, OmegaConf.to_yaml(config, resolve=True))
 

@@ -17,6 +17,7 @@ from analysis.results import (
     INJECTION_ROWS,
     MEASURED_ROWS,
     POINT_COLUMNS,
+    failed_cells,
     finished_cells,
     over_seeds,
     read_cell,
@@ -38,7 +39,7 @@ def build_report(study: Path) -> Path:
 
     Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
     these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
-    missing. Where the study was aligned it shows that as well.
+    missing. Where the study was aligned it shows that as well, and why cells failed that did.
 
     Args:
         study: Directory of the study.
@@ -59,7 +60,7 @@ def build_report(study: Path) -> Path:
     splits = [cell.split for cell in cells if cell.split is not None]
     bars = save_bars(pd.concat(splits), report) if splits else None
     page = report / "index.html"
-    write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study)))
+    write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study), failed_cells(study)))
     return page
 
 

@@ -1,8 +1,9 @@
 """The page of a study as HTML; its words and its layout are in ``templates``."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,13 @@ NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-def render(name: str, cells: Sequence[Cell], bars: Path | None = None, aligned: Aligned | None = None) -> str:
+def render(
+    name: str,
+    cells: Sequence[Cell],
+    bars: Path | None = None,
+    aligned: Aligned | None = None,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The page as HTML that asks for nothing else.
 
     Args:
@@ -31,6 +38,7 @@ def render(name: str, cells: Sequence[Cell], bars: Path | None = None, aligned: 
         cells: Its finished cells, at least one.
         bars: Picture of the models' strictness and breadth, where something was injected.
         aligned: How alike the places of its models are, where that was measured.
+        failed: Why cells are not done, by name.
     """
     album = Album()
     panels: list[dict[str, Any]] = []
@@ -48,6 +56,7 @@ def render(name: str, cells: Sequence[Cell], bars: Path | None = None, aligned: 
         "counts": {letter: _count(cells, letter) for letter in ("V", "~", "X", "n/a")},
         "candidates": sum(len(cell.candidates) for cell in cells),
         "cells": cells,
+        "failed": failed,
         "variants": [
             {
                 "name": _variant_name(variant, list(variants)),

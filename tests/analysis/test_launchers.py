@@ -8,9 +8,10 @@ import sys
 import pytest
 from commands import no_sweep_before, run
 from omegaconf import OmegaConf
-from tiny_study import GRID
+from tiny_study import GRID, named
 
 from analysis import study as study_command
+from analysis.results import failed_cells
 from analysis.study import main
 from datamodules import progress
 
@@ -34,8 +35,8 @@ def test_a_launcher_of_hydra_goes_on_where_a_cell_fails_and_says_why_on_one_line
     found = start(tmp_path, *GRID, *steps, f"dir={tmp_path}")
     assert found.returncode == 2
     (line,) = found.stderr.splitlines()
-    assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", line)
-    assert (tmp_path / "cells" / "vae-0.001" / "weights.safetensors").exists()
+    assert re.match(rf"error: {re.escape(named('1e+30'))}: training diverged .*learning_rate", line)
+    assert (tmp_path / "cells" / named("0.001") / "weights.safetensors").exists()
     assert found.stdout.count("data: ") == 1
     assert launcher in OmegaConf.load(tmp_path / "multirun.yaml").hydra.launcher._target_
 
@@ -43,7 +44,7 @@ def test_a_launcher_of_hydra_goes_on_where_a_cell_fails_and_says_why_on_one_line
 def test_a_defect_of_ours_keeps_its_traceback_and_stops_no_other_cell(tmp_path, monkeypatch, capfd):
     def defective(config, cell):
         done.append(cell.name)
-        if cell.name == "vae-0.001":
+        if cell.name == named("0.001"):
             raise RuntimeError("ours")
 
     done = []
@@ -53,8 +54,14 @@ def test_a_defect_of_ours_keeps_its_traceback_and_stops_no_other_cell(tmp_path, 
     monkeypatch.setattr(sys, "argv", ["study", *GRID, *steps, f"dir={tmp_path}"])
     with pytest.raises(SystemExit) as left:
         main()
-    assert (left.value.code, done) == (1, ["vae-0.001", "vae-0.002"])
+    assert (left.value.code, done) == (1, [named("0.001"), named("0.002")])
     *trace, line = capfd.readouterr().err.splitlines()
     assert trace[0].startswith("Traceback")
-    assert line == "error: vae-0.001: RuntimeError: ours"
+    assert line == f"error: {named('0.001')}: RuntimeError: ours"
     assert progress.listener is None
+    assert failed_cells(tmp_path) == {named("0.001"): "RuntimeError: ours"}
+    # Once it is done it has not failed.
+    no_sweep_before(monkeypatch)
+    monkeypatch.setattr(study_command, "run", lambda config, cell: None)
+    main()
+    assert not failed_cells(tmp_path)

@@ -16,7 +16,7 @@ import pytest
 from commands import begin, no_sweep_before, run
 from omegaconf import OmegaConf
 from PIL import Image
-from tiny_study import DEMO, GRID, VAE
+from tiny_study import DEMO, GRID, VAE, named
 from wandb_offline import read_run
 
 from analysis import study as study_command
@@ -49,7 +49,7 @@ def side_by_side(study, tmp_path_factory):
     directory, _found = study
     folder = tmp_path_factory.mktemp("grid")
     (done,) = (directory / "runs" / "demo" / "cells").iterdir()
-    shutil.copytree(done, folder / "cells" / "vae-0.001")
+    shutil.copytree(done, folder / "cells" / named("0.001"))
     begin()
     argv = ["study", *GRID, "paradigm.learning_rate=1e30,0.001,0.002", f"dir={folder}"]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
@@ -102,20 +102,23 @@ def test_a_study_says_before_training_what_it_understood_of_the_data_and_could_n
 def test_output_that_is_no_terminal_has_plain_lines(side_by_side):
     _folder, found = side_by_side
     lines = found.stdout.splitlines()
-    assert [line for line in lines if re.match(r"vae-0.002: training, (64|128) of 128 images", line)]
-    assert [line for line in lines if re.match(r"vae-0.002: done in \d", line)]
+    assert [line for line in lines if re.match(rf"{named('0.002')}: training, (64|128) of 128 images", line)]
+    assert [line for line in lines if re.match(rf"{named('0.002')}: done in \d", line)]
     assert not {"\r", "\x1b"} & set(found.stdout + found.stderr)
 
 
 def test_a_cell_that_fails_leaves_the_others_and_the_report(side_by_side):
     folder, found = side_by_side
     assert found.returncode == 2, found.stderr[-2000:]
-    assert re.match(r"error: vae-1e\+30: training diverged .*learning_rate", found.stderr.splitlines()[-1])
+    assert re.match(
+        rf"error: {re.escape(named('1e+30'))}: training diverged .*learning_rate", found.stderr.splitlines()[-1]
+    )
     assert "Traceback" not in found.stderr
-    assert re.search(r"^vae-1e\+30: failed: training diverged", found.stdout, re.MULTILINE)
-    assert re.search(r"^vae-0.001: done in", found.stdout, re.MULTILINE)
-    assert (folder / "cells" / "vae-0.002" / "weights.safetensors").exists()
-    assert (folder / "report" / "index.html").exists()
+    assert re.search(rf"^{re.escape(named('1e+30'))}: +failed: training diverged", found.stdout, re.MULTILINE)
+    assert re.search(rf"^{named('0.001')}: +done in", found.stdout, re.MULTILINE)
+    assert (folder / "cells" / named("0.002") / "weights.safetensors").exists()
+    page = (folder / "report" / "index.html").read_text()
+    assert re.search(rf"<code>{re.escape(named('1e+30'))}</code>: training diverged", page)
 
 
 def test_a_finished_cell_is_not_run_again_and_its_page_can_be_rebuilt(study):

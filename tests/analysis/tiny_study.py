@@ -13,11 +13,15 @@ NARROW = ("paradigm.width=8", "paradigm.max_width=16")
 VAE = ("paradigm=vae", *NARROW, *TINY)
 # In the process of its study a cell takes no second import.
 DEMO = ("study=demo", "hydra/launcher=basic", *VAE)
-# Named by its step size, of which 1e30 fails.
+# For several step sizes, of which 1e30 fails.
 GRID = (
     "study=demo",
-    "hydra.sweep.subdir=cells/vae-${paradigm.learning_rate}",
     "measure.n=0",
     *VAE,
     "wandb.mode=disabled",
 )
+
+
+def named(learning_rate):
+    """The cell of :data:`GRID` with one of several step sizes, as overrides have it."""
+    return f"vae-shapes-learning_rate{learning_rate}-b16-s0"
