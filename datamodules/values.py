@@ -91,6 +91,9 @@ def fault(config: DictConfig) -> str | None:
     """What is wrong with a value that no part of the program could use, on one line; ``None`` if nothing is."""
     for field, value in _leaves(OmegaConf.to_container(config, resolve=False)):
         name = _last(field)
+        if field.startswith("hydra."):
+            # Of a study's own grid, where a seed may be several.
+            continue
         if isinstance(value, float) and not math.isfinite(value):
             return f"{field}={value}: give a finite number"
         if isinstance(value, str) and value.startswith("${"):

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from datamodules.values import fault, ill_chosen, literal
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 NAMES = (
     *("Été", "写真", "it's", "a (1)", "a(1)", "a#b", "a&b", "x=y", "a;b", "a!b", "{a}", "[a] b", "“q”", '"q', "a\\'b"),
@@ -69,3 +72,11 @@ def test_what_nothing_can_use(config, named):
     good = {"seed": 0, "run": "x", "data": {"folder": None, "seed": "${seed}"}, "rate": 1e-3}
     assert fault(OmegaConf.create(good)) is None
     assert fault(OmegaConf.merge(good, config)).startswith(named)
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml")))
+def test_a_study_s_own_grid_is_no_fault(study):
+    # As Hydra hands it to the callback of a sweep, with the grid in it.
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("study", [f"study={study}"], return_hydra_config=True)
+    assert fault(config) is None
