@@ -108,16 +108,16 @@ class DiffusionAutoencoder(Denoiser):
 
     def draw(self, n: int, generator: torch.Generator) -> Inputs:
         """Noise x_T (n, C, H, W) and codes z_sem (n, bottleneck), both from N(0, I)."""
-        noise = super().draw(n, generator)["x_T"]
+        noise = super().draw(n, generator)
         code = torch.randn(n, self.to_code.out_features, generator=generator)
-        return {"z_sem": code.to(noise.device), "x_T": noise}
+        return {**noise, "z_sem": code.to(self.unet.device)}
 
     @torch.no_grad()
     def invert(self, images: Tensor) -> Inputs:
         """The codes of ``images`` (N, C, H, W), and the noise from which the sampler makes them under these."""
         codes = self.encode(images)
         pieces = zip(images.split(TOGETHER), codes.split(TOGETHER), strict=True)
-        return {"z_sem": codes, "x_T": torch.cat([self.noise_of(piece, code) for piece, code in pieces])}
+        return {"x_T": torch.cat([self.noise_of(piece, code) for piece, code in pieces]), "z_sem": codes}
 
 
 class DiffAE(Descent):

@@ -102,7 +102,7 @@ def test_a_finished_training_tells_images_by_codes_that_are_white():
 def test_inputs_are_a_code_from_the_prior_and_noise_and_no_data_set_says_either():
     model = build().model
     inputs = model.draw(2000, torch.Generator().manual_seed(0))
-    assert list(inputs) == ["z_sem", "x_T"]
+    assert list(inputs) == ["x_T", "z_sem"]
     kinds = {name: (model.candidates[name].kind, model.candidates[name].path) for name in inputs}
     assert kinds == {"z_sem": (Kind.PRIOR, Path.SLERP), "x_T": (Kind.NOISE, Path.SLERP)}
     torch.testing.assert_close(inputs["z_sem"].T.cov(), torch.eye(5), rtol=0, atol=0.1)
