@@ -21,7 +21,7 @@ from analysis.metrics.support import RealImages
 from datamodules.base import to_float
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import write_whole
-from paradigms.contract import GenerativeModel, Invertible
+from paradigms.contract import GenerativeModel, Invertible, Kind
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
@@ -49,10 +49,15 @@ def distorted(images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def of_model(model: GenerativeModel, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """A model's draws, as many as ``images``, and where an encoder finds their codes, what lies at and between them."""
+    """A model's draws, as many as ``images``, and where an encoder finds their codes, what lies at and between them.
+
+    Of codes that are vectors; noise that is found beside one stays as it is.
+    """
     inputs = {"draws": model.draw(len(images), generator)}
     found = model.invert(images) if isinstance(model, Invertible) else {}
     for name, codes in found.items():
+        if model.candidates[name].kind is Kind.NOISE:
+            continue
         nearest = torch.cdist(codes, codes).fill_diagonal_(torch.inf).argmin(1)
         spread = torch.linalg.cholesky(codes.T.cov() + 1e-6 * torch.eye(codes.shape[1]))
         gaussian = codes.mean(0) + torch.randn(codes.shape, generator=generator) @ spread.T

@@ -126,6 +126,9 @@ def decisive(config: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     found = {key: values[key] for key in DECISIVE}
+    # A setting that has come since the training has decided it by what it is where it is not given.
+    parameters = signature(get_class(config.paradigm._target_)).parameters.items()
+    found["paradigm"] = {name: p.default for name, p in parameters if p.default is not p.empty} | found["paradigm"]
     return found | {"data": {name: value for name, value in found["data"].items() if name not in (*STORES, FOLDER)}}
 
 

@@ -54,6 +54,8 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
         (["data=nothing"], ["data=nothing: give one of ", " image_folder,"]),
         (["paradigm=gan", "bottleneck=0"], ["bottleneck=0", "at least 1"]),
         (["paradigm=diffusion", "bottleneck=0"], ["bottleneck=0", "multiple of 16"]),
+        (["paradigm=diffae", "bottleneck=0"], ["bottleneck=0", "at least 1"]),
+        (["paradigm=diffae", "paradigm.sampler_steps=1"], ["paradigm.sampler_steps=1: give at least 2"]),
         (["bottlenek=4"], ["bottlenek"]),
         (["data.num_images=0"], ["data.num_images=0", "at least 1"]),
         (["budget.images=0"], ["budget.images=0", "at least 1"]),
@@ -81,6 +83,11 @@ def of_training(monkeypatch, capfd, tmp_path, *arguments):
         (["paradigm=vae", "bottleneck=1000000000000000000"], ["takes more than any machine has of memory"]),
         (["data_dir="], ["data_dir=: give a path"]),
         (["paradigm.condition=words"], ["paradigm.condition=words: give 'factors' or 'none'"]),
+        (["paradigm.condition_into=h"], ["paradigm.condition_into=h: give 'all', 'encoder' or 'bottleneck'"]),
+        (
+            ["paradigm.condition=none", "paradigm.condition_into=encoder"],
+            ["paradigm.condition_into=encoder: with paradigm.condition=none there is nothing to tell"],
+        ),
     ],
 )
 def test_settings(monkeypatch, capfd, tmp_path, arguments, told):

@@ -44,18 +44,17 @@ class Pairs:
 def draw_pairs(model: GenerativeModel, n: int, generator: torch.Generator) -> tuple[Pairs, Pairs | None]:
     """Pairs for the inputs, and pairs for what lies inside the model.
 
-    Inputs are compared under ``independent``. So are the insides of a feed-forward generator. Inside a model that has
-    both noise and condition O and E share the noise. Inside one that has noise alone no pairs are valid: injected
-    activations would bring the other trajectory's noise, and the second element is ``None``.
+    Inputs are compared under ``independent``. So are the insides of a model without noise. Inside one that has noise
+    and anything else, a condition or a code, O and E share the noise. Inside one that has noise alone no pairs are
+    valid: injected activations would bring the other trajectory's noise, and the second element is ``None``.
     """
     o, e = model.draw(n, generator), model.draw(n, generator)
     independent = Pairs(o, e, "independent")
-    kinds = {model.candidates[name].kind for name in o}
-    if kinds == {Kind.NOISE}:
-        return independent, None
-    if not kinds >= {Kind.NOISE, Kind.CONDITION}:
+    noise = {name: value for name, value in o.items() if model.candidates[name].kind is Kind.NOISE}
+    if not noise:
         return independent, independent
-    noise = {name: o[name] for name in o if model.candidates[name].kind is Kind.NOISE}
+    if len(noise) == len(o):
+        return independent, None
     return independent, Pairs(o, {**e, **noise}, "shared")
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import zlib
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from generators import Chain, Planted
 from world import PLACES, phi, render
 
 from analysis.separation import distorted, main, markdown, of_model, put, separation
+from paradigms.contract import Kind, LatentCandidate, Path
 
 
 def blind(images):
@@ -24,6 +26,28 @@ def table():
     real, probes = (model.generate(model.draw(n, generator)).images for n in (512, 256))
     pictures = {**distorted(probes, generator), **of_model(model, probes, generator)}
     return separation({"fair": phi, "blind": blind}, real, pictures)
+
+
+class Coded(Chain):
+    """The same, which finds its inputs beside a noise that does nothing."""
+
+    candidates: ClassVar = Chain.candidates | {"x_T": LatentCandidate("x_T", Kind.NOISE, (3, 4, 4), Path.SLERP)}
+
+    def draw(self, n, generator):
+        return {**super().draw(n, generator), "x_T": torch.randn(n, 3, 4, 4, generator=generator)}
+
+    def invert(self, images):
+        return self.draw(len(images), torch.Generator().manual_seed(1))
+
+
+def test_codes_are_mixed_and_the_noise_beside_them_is_kept(monkeypatch):
+    asked = []
+    monkeypatch.setattr("analysis.separation.generate_all", lambda _model, inputs, what: asked.append((what, inputs)))
+    model = Coded()
+    of_model(model, torch.zeros(8, 3, 16, 16), torch.Generator().manual_seed(0))
+    found = model.invert(torch.zeros(8, 3, 16, 16))
+    assert [what for what, _inputs in asked][:2] == ["draws", "reconstructions"]
+    assert all(torch.equal(inputs["x_T"], found["x_T"]) for _what, inputs in asked[1:])
 
 
 def test_held_out_images_are_real_and_noise_is_not(table):

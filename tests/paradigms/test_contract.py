@@ -38,6 +38,8 @@ def test_guidance_keeps_both_halves_of_a_value():
 MODELS = {f"{paradigm} {size}": (paradigm, (), size) for paradigm in PARADIGMS for size in (28, 32)}
 MODELS |= {f"{paradigm} 48": (paradigm, ("bottleneck=36",), 48) for paradigm in PARADIGMS}
 MODELS["guided"] = ("diffusion", ("paradigm.guidance=2",), 32)
+MODELS["told in the encoder"] = ("diffusion", ("paradigm.condition_into=encoder",), 32)
+MODELS["guided in the bottleneck"] = ("diffusion", ("paradigm.guidance=2", "paradigm.condition_into=bottleneck"), 32)
 # A size that is odd within.
 MODELS["gan 36"] = ("gan", (), 36)
 

@@ -19,7 +19,7 @@ from paradigms import train as trains
 from paradigms.base import TrainingDivergedError
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
-from paradigms.train import train
+from paradigms.train import prepare, train
 from paradigms.vae import VAE
 
 
@@ -221,6 +221,17 @@ def test_a_finished_run_is_left_alone_and_other_settings_are_refused(tmp_path, c
     assert "already trained" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"seed=0, not 1"):
         train(configured(tmp_path, "vae", "seed=1"), tmp_path / "run")
+
+
+def test_a_setting_that_a_run_does_not_know_yet_has_its_default(tmp_path):
+    config, run = configured(tmp_path, "diffusion"), tmp_path / "run"
+    run.mkdir()
+    older = prepare(config, run)
+    del older.paradigm.condition_into
+    OmegaConf.save(older, run / "config.yaml")
+    assert prepare(config, run).paradigm.condition_into == "all"
+    with pytest.raises(InputError, match=r"condition_into=all, not encoder"):
+        prepare(configured(tmp_path, "diffusion", "paradigm.condition_into=encoder"), run)
 
 
 def test_a_lost_manifest_or_config_is_written_again_without_training(tmp_path, monkeypatch):

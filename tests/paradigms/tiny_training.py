@@ -8,9 +8,11 @@ from omegaconf import open_dict
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PARADIGMS = sorted(path.stem for path in (CONFIGS / "paradigm").glob("*.yaml"))
+SAMPLED = ("diffae", "diffusion")
 # What trains for ten seconds is slow.
-SHORT = [pytest.param(name, marks=pytest.mark.slow if name == "diffusion" else ()) for name in PARADIGMS]
+SHORT = [pytest.param(name, marks=pytest.mark.slow if name in SAMPLED else ()) for name in PARADIGMS]
 NARROW = {
+    "diffae": ("paradigm.block_out_channels=[32,32,32,32]", "paradigm.width=8", "paradigm.sampler_steps=3"),
     "diffusion": ("paradigm.block_out_channels=[32,32,32,32]", "paradigm.sampler_steps=3"),
     "gan": ("paradigm.width=8", "paradigm.max_width=16"),
     "vae": ("paradigm.width=8", "paradigm.max_width=16"),
