@@ -3,7 +3,8 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import pandas as pd
 import torch
 import umap
 import wandb
+from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.cells.sink import as_table, logged
 from analysis.cells.trained import RealData, Trained, is_trained, made_of
 from analysis.experiment.generation import first_images
+from analysis.experiment.population import population_names
 from analysis.experiment.subject import SMALLEST, Subject
 from analysis.properties import Examination, Examiner
 from analysis.report.contact import save_sheet
@@ -32,16 +35,19 @@ from datamodules.pictures import save_grid
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
+ALL = "*"
+"""The pattern that every name is like."""
+
 
 def measure(config: DictConfig, run: Path) -> None:
     """Measure the trained model in ``run``: rows.parquet, points.parquet, measurement.json and figures.
 
     Args:
-        config: With ``phi``, ``measure.n``, ``data_dir``, ``seed`` and ``wandb``.
+        config: With ``phi``, ``measure``, ``data_dir``, ``seed`` and ``wandb``.
         run: Run directory of a finished training.
 
     Raises:
-        InputError: ``run`` holds no trained model, or its weights are of another shape.
+        InputError: ``run`` holds no trained model, its weights are of another shape, or it has none of the candidates.
     """
     trained = Trained(config, run)
     for doubt in checked(config, trained.real):
@@ -52,13 +58,14 @@ def measure(config: DictConfig, run: Path) -> None:
 
 def _measure(config: DictConfig, run: Path, trained: Trained) -> None:
     n = config.measure.n
-    print(f"{run}: measuring {len(trained.model.candidates)} latent candidates")
     started = time.perf_counter()
     trained.say_memory(n, list(trained.model.candidates))
     trained.real.check_size(first_images(trained.model, trained.seed))
     subject = Subject(trained.model, trained.real.images, trained.real.factors, n, trained.seed, trained.twin)
+    names = chosen(config.measure.candidates, subject.populations)
+    print(f"{run}: measuring {len(names)} latent candidates")
     examiner = Examiner(subject, trained.real.phis)
-    result = examiner.run(list(subject.populations), PROPERTIES)
+    result = examiner.run(names, PROPERTIES)
     ruler = examiner.rulers[0]
     rows = trained.described(result.rows)
     _figures(result, run / "figures")
@@ -93,21 +100,69 @@ def checked(config: DictConfig, real: RealData) -> list[str]:
     """Make ready all that needs no trained model, and say what could not be judged; see :meth:`RealData.doubts`.
 
     Raises:
-        InputError: ``measure.n`` is out of range, there are too few images, or a feature space cannot be had or tells
-            nearly none of them apart.
+        InputError: ``measure.n`` is out of range, ``measure.candidates`` are no patterns, there are too few images, or
+            a feature space cannot be had or tells nearly none of them apart.
     """
-    n = config.measure.n
+    n, patterns = config.measure.n, config.measure.candidates
     if not isinstance(n, int) or n < SMALLEST:
         raise InputError(
             f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
         )
+    if not isinstance(patterns, ListConfig) or not patterns or not all(isinstance(one, str) for one in patterns):
+        raise InputError(f"measure.candidates={patterns}: give a list of names or patterns, as [z,mu,h] or [up.*]")
     _ = real.factors
     return real.doubts(n)
 
 
+def chosen(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The candidates that are measured, in their order: those whose name is like one of the patterns.
+
+    Args:
+        patterns: As a shell has them: ``*`` for any characters, ``?`` for one.
+        names: Of all that a model has.
+
+    Raises:
+        InputError: There is none.
+    """
+    known = list(names)
+    patterns = list(patterns)
+    if not (found := [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]):
+        raise InputError(
+            f"measure.candidates=[{','.join(patterns)}]: this model has none of them: give one of {', '.join(known)}"
+        )
+    return found
+
+
+def check_candidates(config: DictConfig, trained_with: DictConfig) -> None:
+    """Refuse, before it is trained, a model that has none of the candidates that are to be measured.
+
+    A pretrained pipeline is not loaded for it.
+
+    Args:
+        config: With ``measure.candidates``.
+        trained_with: What the training keeps of it.
+
+    Raises:
+        InputError: It has none.
+    """
+    if "paradigm" in trained_with:
+        # None of its values is made.
+        with torch.device("meta"):
+            model = instantiate(trained_with.paradigm, _convert_="all").model
+        chosen(config.measure.candidates, population_names(model))
+
+
 def settings(config: DictConfig, run: Path) -> dict[str, Any]:
     """What decides the rows of a trained model."""
-    return {"n": config.measure.n, "phi": OmegaConf.to_container(config.phi, resolve=True), **made_of(config, run)}
+    patterns = list(config.measure.candidates)
+    # Rows of all are what they were before there was a choice.
+    part = {} if patterns == [ALL] else {"candidates": patterns}
+    return {
+        "n": config.measure.n,
+        **part,
+        "phi": OmegaConf.to_container(config.phi, resolve=True),
+        **made_of(config, run),
+    }
 
 
 def is_measured(config: DictConfig, run: Path) -> bool:

@@ -94,6 +94,7 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
         if real.data is not None and not is_trained(cell):
             tell(f"data: {real.data.told()}")
         if config.measure.n and not is_measured(config, cell):
+            measuring.check_candidates(config, kept[cell])
             for doubt in measuring.checked(config, real):
                 tell(doubt)
         if config.inject and not is_injected(config, cell):

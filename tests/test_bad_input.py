@@ -183,6 +183,12 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
     ("arguments", "told"),
     [
         (["measure.n=5"], ["measure.n=5 must be a whole number, at least"]),
+        (
+            ["measure.candidates=[w*]", "paradigm=vae"],
+            ["measure.candidates=[w*]: this model has none", "z, mu, stage.0"],
+        ),
+        (["measure.candidates=[mu]"], ["measure.candidates=[mu]: this model has none", "x_T, condition, down.0"]),
+        (["measure.candidates=z", "paradigm=vae"], ["measure.candidates=z: give a list of names or patterns"]),
         (["data.num_images=100"], ["data.split leaves 80 train, 10 val, 10 test images, fewer than 24 of the last"]),
         (["phi=lpips"], ["lpips", "weights"]),
         (["phi=[]"], ["phi=[]: give at least one"]),

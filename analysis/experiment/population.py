@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from analysis.experiment.pairs import Pairs
-from paradigms.contract import Inputs, Kind, LatentCandidate
+from paradigms.contract import GenerativeModel, Inputs, Invertible, Kind, LatentCandidate
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,15 @@ class Population:
 def code_name(name: str) -> str:
     """What the rows call the codes of an input: ``mu`` of ``z``, ``mu.u`` of ``u``."""
     return "mu" if name == "z" else f"mu.{name}"
+
+
+def population_names(model: GenerativeModel) -> list[str]:
+    """Under which names a model's candidates are measured, in their order; those of codes where it may find them.
+
+    Which inputs an encoder finds is only known once it has: all of them are named.
+    """
+    drawn = model.draw(1, torch.Generator()) if isinstance(model, Invertible) else {}
+    return [own for name in model.candidates for own in ([name, code_name(name)] if name in drawn else [name])]
 
 
 def of_codes(candidate: LatentCandidate, codes: Inputs, n: int) -> Population:

@@ -215,6 +215,23 @@ def test_measuring_again_gives_the_same_rows(study):
     assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
 
 
+def test_what_is_measured_is_chosen_by_pattern_and_not_measured_again(study, tmp_path):
+    directory, _found = study
+    shutil.copytree(directory / "runs" / "demo", tmp_path / "demo")
+    (cell,) = (tmp_path / "demo" / "cells").iterdir()
+    every = pd.read_parquet(cell / "rows.parquet")
+    few = ("measure.candidates=[m?,stage.1]", f"dir={tmp_path / 'demo'}")
+    found = run(directory, "analysis.study", *DEMO, *few)
+    assert found.returncode == 0, found.stderr[-2000:]
+    rows = pd.read_parquet(cell / "rows.parquet")
+    assert list(dict.fromkeys(rows.candidate)) == ["mu", "stage.1"]
+    # As they are among others, but for what looks at all candidates.
+    own = every[every.candidate.isin(["mu", "stage.1"])].reset_index(drop=True)
+    kept = [name for name in rows if name not in ("p_adjusted", "p_max", "verdict", "status", "reason")]
+    pd.testing.assert_frame_equal(rows[kept], own[kept])
+    assert "already measured" in run(directory, "analysis.study", *DEMO, *few).stdout
+
+
 def test_the_example_takes_a_trained_model(study, monkeypatch, capsys):
     directory, _found = study
     (cell,) = (directory / "runs" / "demo" / "cells").iterdir()
@@ -272,10 +289,14 @@ def test_other_settings_are_measured_again(study, tmp_path):
     noted = json.loads((cell / "measurement.json").read_text())["settings"]
     fewer = {"labeller": noted["phi"]["labeller"] | {"steps": 50}}
     for n, spaces, measured in ((24, noted["phi"], True), (48, noted["phi"], False), (24, fewer, False)):
-        config = OmegaConf.create({"measure": {"n": n}, "phi": spaces, "data_dir": str(directory / ".cache")})
+        config = OmegaConf.create(
+            {"measure": {"n": n, "candidates": ["*"]}, "phi": spaces, "data_dir": str(directory / ".cache")}
+        )
         assert is_measured(config, cell) == measured
     # Nor is a cell whose note about its training is gone: it is trained on.
-    config = OmegaConf.create({"measure": {"n": 24}, "phi": noted["phi"], "data_dir": str(directory / ".cache")})
+    config = OmegaConf.create(
+        {"measure": {"n": 24, "candidates": ["*"]}, "phi": noted["phi"], "data_dir": str(directory / ".cache")}
+    )
     shutil.copytree(cell, tmp_path / "copy")
     assert is_measured(config, tmp_path / "copy")
     (tmp_path / "copy" / "manifest.json").unlink()
