@@ -224,9 +224,9 @@ def test_what_is_measured_is_chosen_by_pattern_and_not_measured_again(study, tmp
     found = run(directory, "analysis.study", *DEMO, *few)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(cell / "rows.parquet")
-    assert list(dict.fromkeys(rows.candidate)) == ["mu", "stage.1"]
+    assert set(rows.candidate) == {"mu", "stage.1"}
     # As they are among others, but for what looks at all candidates.
-    own = every[every.candidate.isin(["mu", "stage.1"])].reset_index(drop=True)
+    own = every[every.candidate.isin(set(rows.candidate))].reset_index(drop=True)
     kept = [name for name in rows if name not in ("p_adjusted", "p_max", "verdict", "status", "reason")]
     pd.testing.assert_frame_equal(rows[kept], own[kept])
     assert "already measured" in run(directory, "analysis.study", *DEMO, *few).stdout
