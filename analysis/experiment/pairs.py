@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from datamodules.base import Factor
-from paradigms.contract import GenerativeModel, Inputs, Kind, Varied
+from paradigms.contract import GenerativeModel, Inputs, Kind, Resumable, Varied
 
 ALL = "all"
 """Pairs that differ in every role."""
@@ -44,17 +44,19 @@ class Pairs:
 def draw_pairs(model: GenerativeModel, n: int, generator: torch.Generator) -> tuple[Pairs, Pairs | None]:
     """Pairs for the inputs, and pairs for what lies inside the model.
 
-    Inputs are compared under ``independent``. So are the insides of a model without noise. Inside one that has noise
-    and anything else, a condition or a code, O and E share the noise. Inside one that has noise alone no pairs are
-    valid: injected activations would bring the other trajectory's noise, and the second element is ``None``.
+    Inputs are compared under ``independent``. So are the insides of a feed-forward generator, also of one with noise
+    maps. Inside a model that has noise and a condition, or that goes step by step from noise under a code, O and E
+    share the noise. Inside one that has noise alone no pairs are valid: injected activations would bring the other
+    trajectory's noise, and the second element is ``None``.
     """
     o, e = model.draw(n, generator), model.draw(n, generator)
     independent = Pairs(o, e, "independent")
     noise = {name: value for name, value in o.items() if model.candidates[name].kind is Kind.NOISE}
-    if not noise:
-        return independent, independent
-    if len(noise) == len(o):
+    if noise and len(noise) == len(o):
         return independent, None
+    conditional = any(model.candidates[name].kind is Kind.CONDITION for name in o)
+    if not noise or not (conditional or isinstance(model, Resumable)):
+        return independent, independent
     return independent, Pairs(o, {**e, **noise}, "shared")
 
 

@@ -197,7 +197,7 @@ class Noisy(Planted):
     [
         ((Kind.NOISE, Kind.NOISE), None),
         ((Kind.NOISE, Kind.CONDITION), "shared"),
-        ((Kind.NOISE, Kind.PRIOR), "shared"),
+        ((Kind.PRIOR, Kind.NOISE), "independent"),
         ((Kind.PRIOR, Kind.CONDITION), "independent"),
     ],
 )
