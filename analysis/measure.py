@@ -62,7 +62,7 @@ def _measure(config: DictConfig, run: Path, trained: Trained) -> None:
     trained.say_memory(n, list(trained.model.candidates))
     trained.real.check_size(first_images(trained.model, trained.seed))
     subject = Subject(trained.model, trained.real.images, trained.real.factors, n, trained.seed, trained.twin)
-    names = chosen(config.measure.candidates, subject.populations)
+    names = chosen(patterns_of(config), subject.populations)
     print(f"{run}: measuring {len(names)} latent candidates")
     examiner = Examiner(subject, trained.real.phis)
     result = examiner.run(names, PROPERTIES)
@@ -103,18 +103,29 @@ def checked(config: DictConfig, real: RealData) -> list[str]:
         InputError: ``measure.n`` is out of range, ``measure.candidates`` are no patterns, there are too few images, or
             a feature space cannot be had or tells nearly none of them apart.
     """
-    n, patterns = config.measure.n, config.measure.candidates
+    n = config.measure.n
     if not isinstance(n, int) or n < SMALLEST:
         raise InputError(
             f"measure.n={n} must be a whole number, at least {SMALLEST}: intervals come from halves of the images"
         )
-    if not isinstance(patterns, ListConfig) or not patterns or not all(isinstance(one, str) for one in patterns):
-        raise InputError(f"measure.candidates={patterns}: give a list of names or patterns, as [z,mu,h] or [up.*]")
+    patterns_of(config)
     _ = real.factors
     return real.doubts(n)
 
 
-def chosen(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+def patterns_of(config: DictConfig) -> list[str]:
+    """The patterns of ``measure.candidates``.
+
+    Raises:
+        InputError: They are no list of texts.
+    """
+    patterns = config.measure.candidates
+    if not isinstance(patterns, ListConfig) or not patterns or not all(isinstance(one, str) for one in patterns):
+        raise InputError(f"measure.candidates={patterns}: give a list of names or patterns, as [z,mu,h] or [up.*]")
+    return list(patterns)
+
+
+def chosen(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
     """The candidates that are measured, in their order: those whose name is like one of the patterns.
 
     Args:
@@ -125,7 +136,6 @@ def chosen(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
         InputError: There is none.
     """
     known = list(names)
-    patterns = list(patterns)
     if not (found := [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]):
         raise InputError(
             f"measure.candidates=[{','.join(patterns)}]: this model has none of them: give one of {', '.join(known)}"
@@ -149,27 +159,24 @@ def check_candidates(config: DictConfig, trained_with: DictConfig) -> None:
         # None of its values is made.
         with torch.device("meta"):
             model = instantiate(trained_with.paradigm, _convert_="all").model
-        chosen(config.measure.candidates, population_names(model))
+        chosen(patterns_of(config), population_names(model))
 
 
 def settings(config: DictConfig, run: Path) -> dict[str, Any]:
     """What decides the rows of a trained model."""
-    patterns = list(config.measure.candidates)
-    # Rows of all are what they were before there was a choice.
-    part = {} if patterns == [ALL] else {"candidates": patterns}
-    return {
-        "n": config.measure.n,
-        **part,
-        "phi": OmegaConf.to_container(config.phi, resolve=True),
-        **made_of(config, run),
-    }
+    made = {"n": config.measure.n, "phi": OmegaConf.to_container(config.phi, resolve=True), **made_of(config, run)}
+    # Of all, it is not noted: so it was before there was a choice.
+    return made if (patterns := patterns_of(config)) == [ALL] else made | {"candidates": patterns}
 
 
 def is_measured(config: DictConfig, run: Path) -> bool:
-    """Whether ``run`` holds rows made with these settings of this model and these images."""
+    """Whether ``run`` holds rows made so of this model and these images, of these candidates or of all."""
     # Whether there are any comes first: the settings take reading the images.
-    there = is_trained(run) and (run / MEASURED_ROWS).exists()
-    return there and is_finished(run, MEASURED_ROWS, settings(config, run))
+    if not is_trained(run) or not (run / MEASURED_ROWS).exists():
+        return False
+    asked = settings(config, run)
+    of_all = {name: value for name, value in asked.items() if name != "candidates"}
+    return any(is_finished(run, MEASURED_ROWS, made) for made in (of_all, asked))
 
 
 def _figures(result: Examination, folder: Path) -> None:

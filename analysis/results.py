@@ -1,7 +1,7 @@
 """Tidy rows: their columns, how they are written and read, and the verdicts that follow from them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,9 +30,6 @@ CONTACT_SHEET = "contact.png"
 
 MEASURED_ROWS, INJECTION_ROWS = "rows.parquet", "injection.parquet"
 """In the directory of a cell: the rows of its four properties, and those of the split of its work."""
-
-FAILURE = "failure.json"
-"""In the directory of a cell that could not be run to its end: why."""
 
 ONE_PATH = "every layer gives E exactly: there is one path, and all of it leads through each of them"
 """Reason of a model whose work is not split."""
@@ -164,30 +161,6 @@ def is_finished(cell: Path, name: str, settings: dict[str, Any]) -> bool:
     with readable(note, "remove it and run the same command again"):
         noted: dict[str, Any] = json.loads(note.read_text())
     return noted.get("settings") == settings
-
-
-def note_failures(cells: Iterable[Path], reasons: Mapping[str, str]) -> None:
-    """Keep why cells of a study are not done, until they are.
-
-    Args:
-        cells: Directories of those that were run.
-        reasons: Of those that failed, by name.
-    """
-    for cell in cells:
-        if cell.name in reasons:
-            cell.mkdir(parents=True, exist_ok=True)
-            write_whole(cell / FAILURE, json.dumps({"reason": reasons[cell.name]}) + "\n")
-        else:
-            (cell / FAILURE).unlink(missing_ok=True)
-
-
-def failed_cells(study: Path) -> dict[str, str]:
-    """Why cells of a study are not done, by name."""
-    found = {}
-    for file in sorted(study.glob(f"cells/*/{FAILURE}")):
-        with readable(file, "remove it and run the study again"):
-            found[file.parent.name] = str(json.loads(file.read_text())["reason"])
-    return found
 
 
 def has_finished_cells(study: Path) -> bool:

@@ -22,10 +22,11 @@ from analysis.cells.grid import differing, varied
 from analysis.cells.lines import Lines
 from analysis.cells.side_by_side import Failure, run_cells, threads_of
 from analysis.cells.trained import is_trained, real_data
+from analysis.failures import note_failures
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
 from analysis.report import show
-from analysis.results import has_finished_cells, note_failures
+from analysis.results import has_finished_cells
 from datamodules import progress
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import check_writable, held, write_whole
@@ -45,14 +46,12 @@ class Sweep(Callback):
     Attributes:
         config: Of the sweep, as it was asked for; ``None`` until it begins.
         loader: Composes it.
-        varied: The settings that it varies beside those that every name says.
         cells: Configs by directory, of the cells that Hydra has composed.
         overrides: What Hydra composes each from.
     """
 
     config: ClassVar[DictConfig | None] = None
     loader: ClassVar[ConfigLoader]
-    varied: ClassVar[list[str]] = []
     cells: ClassVar[dict[Path, DictConfig]] = {}
     overrides: ClassVar[dict[Path, list[str]]] = {}
 
@@ -61,7 +60,6 @@ class Sweep(Callback):
         """Called by Hydra before the first cell and before it makes the directory, of which it would fail at length."""
         check_writable("dir", Path(config.dir))
         Sweep.config, Sweep.loader = deepcopy(config), GlobalHydra.instance().config_loader()
-        Sweep.varied = varied(config)
         config.hydra.launcher = {"_target_": BasicLauncherConf._target_}
 
 
@@ -122,8 +120,10 @@ def run(config: DictConfig, cell: Path) -> None:
 @reports_errors
 def app(config: DictConfig) -> None:
     """Put down one cell to be run with the others."""
+    if Sweep.config is None:
+        raise InputError("hydra.mode=RUN: a study is a sweep, also of one cell: leave hydra.mode out")
     overrides = list(HydraConfig.get().overrides.task)
-    config.varied = differing(Sweep.varied, overrides)
+    config.varied = differing(varied(Sweep.config), overrides)
     cell = cell_of(config)
     if cell in Sweep.cells:
         raise InputError(f"two cells of the grid would be {cell}: give each value once, and leave cell= out")
@@ -160,8 +160,6 @@ def main() -> None:
     """Console script."""
     app()
     if Sweep.config is None:
-        if Sweep.cells:
-            raise InputError("hydra.mode=RUN: a study is a sweep, also of one cell: leave hydra.mode out")
         # Something was asked for that needs no sweep, such as --cfg job.
         return
     study, launcher = Path(Sweep.config.dir), Sweep.config.hydra.runtime.choices["hydra/launcher"]

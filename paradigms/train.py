@@ -42,6 +42,8 @@ from paradigms.settings import (
 from paradigms.threads import fastest_threads
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+MANIFEST = "manifest.json"
+"""In a run directory once its training is finished: what it took, and of what it is."""
 EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
 """What Lightning warns of and is meant: the moving average is never in training mode, curves count steps."""
 
@@ -178,12 +180,17 @@ def train(config: DictConfig, run: Path) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in EXPECTED:
         warnings.filterwarnings("ignore", f".*{message}")
+    keep_freed_memory()
+    data: ImageDataModule = instantiate(config.data)
+    if not (run / MANIFEST).exists():
+        # Now, so that images that cannot be read leave nothing behind.
+        data.setup("fit")
     with held(run):
-        _train(config, run)
+        _train(config, data, run)
 
 
-def _train(config: DictConfig, run: Path) -> None:
-    kept, noted = run / "config.yaml", run / "manifest.json"
+def _train(config: DictConfig, data: ImageDataModule, run: Path) -> None:
+    kept, noted = run / "config.yaml", run / MANIFEST
     if noted.exists():
         with readable(noted, "remove it and run the same command again, which writes it anew from the last checkpoint"):
             manifest = json.loads(noted.read_text())
@@ -193,10 +200,6 @@ def _train(config: DictConfig, run: Path) -> None:
             write_whole(kept, OmegaConf.to_yaml(config, resolve=True))
         print(f"{run}: already trained")
         return
-    keep_freed_memory()
-    data: ImageDataModule = instantiate(config.data)
-    # Now, so that images that cannot be read leave nothing behind.
-    data.setup("fit")
     if progress.listener is None:
         print(f"data: {data.told()}")
     OmegaConf.update(config, "data_digest", data.digest, force_add=True)

@@ -37,7 +37,7 @@ def begin():
 def no_sweep_before(patch):
     """Have a study that runs in the tests' process know nothing of those that did before."""
     sweep = importlib.import_module("analysis.study").Sweep
-    for name, value in (("config", None), ("varied", []), ("cells", {}), ("overrides", {})):
+    for name, value in (("config", None), ("cells", {}), ("overrides", {})):
         patch.setattr(sweep, name, value)
 
 

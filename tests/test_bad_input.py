@@ -109,6 +109,7 @@ def test_a_file_that_is_no_image(monkeypatch, capfd, tmp_path, folder, kind):
     broken.write_bytes(whole[: len(whole) // 2] if kind == "truncated" else b"%PDF-1.7\n1 0 obj\n")
     line = of_training(monkeypatch, capfd, tmp_path, "data=image_folder", f"data.folder={folder}")
     assert "broken.png" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_of_differing_sizes(monkeypatch, capfd, tmp_path, folder):
@@ -188,7 +189,7 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
             ["measure.candidates=[w*]: this model has none", "z, mu, stage.0"],
         ),
         (["measure.candidates=[mu]"], ["measure.candidates=[mu]: this model has none", "x_T, condition, down.0"]),
-        (["measure.candidates=z", "paradigm=vae"], ["measure.candidates=z: give a list of names or patterns"]),
+        (["measure.candidates=mu", "paradigm=vae"], ["measure.candidates=mu: give a list of names or patterns"]),
         (["data.num_images=100"], ["data.split leaves 80 train, 10 val, 10 test images, fewer than 24 of the last"]),
         (["phi=lpips"], ["lpips", "weights"]),
         (["phi=[]"], ["phi=[]: give at least one"]),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("datamodules", "paradigms", "analysis")
 FLOORS = (
     ("metrics",),
-    ("results", "calibration"),
+    ("results", "calibration", "failures"),
     ("features",),
     ("experiment",),
     ("density", "smoothness", "organization", "relevance", "split", "alignment"),

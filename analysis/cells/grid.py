@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
@@ -36,7 +36,8 @@ def differing(settings: Sequence[str], overrides: Sequence[str]) -> str:
         settings: As :func:`varied` has them.
         overrides: Of one cell.
     """
-    asked: Mapping[str, str] = dict(override.split("=", 1) for override in overrides)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    asked = {override.key_or_group: str(override.input_line).partition("=")[2] for override in parsed}
     return "".join(f"-{setting.rpartition('.')[2]}{_safe(asked[setting])}" for setting in settings)
 
 

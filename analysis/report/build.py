@@ -9,6 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from analysis.alignment import read_alignment
+from analysis.failures import failed_cells
 from analysis.report.figures import save_bars
 from analysis.report.page import render
 from analysis.report.sections import Cell
@@ -17,7 +18,6 @@ from analysis.results import (
     INJECTION_ROWS,
     MEASURED_ROWS,
     POINT_COLUMNS,
-    failed_cells,
     finished_cells,
     over_seeds,
     read_cell,

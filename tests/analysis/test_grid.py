@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from analysis.cells.grid import differing, varied
+from datamodules.values import literal
 
 BETA = {"paradigm": "vae", "paradigm.beta": "0,1", "seed": "0,1"}
 """The grid of a study."""
@@ -31,6 +32,8 @@ def test_a_name_says_what_the_grid_varies():
     assert differing([], asked) == ""
     assert differing(["paradigm.beta", "data.image_size"], asked) == "-beta0.25-image_size32"
     assert differing(["paradigm.skips"], asked) == "-skips[0,1]"
+    # What is added and what is taken away.
+    assert differing(["wandb.tags"], [*asked, "+wandb.tags=a", "~wandb.group"]) == "-tagsa"
 
 
 def test_values_that_are_no_names_are_told_apart():
@@ -43,7 +46,7 @@ def test_values_that_are_no_names_are_told_apart():
         "cats",
         "a=b",
     ]
-    names = [differing(["data.folder"], [f"data.folder={folder}"]) for folder in folders]
+    names = [differing(["data.folder"], literal([f"data.folder={folder}"])) for folder in folders]
     assert len(set(names)) == len(names)
     assert all(name.startswith("-folder") and "/" not in name and len(name) < 60 for name in names)
     assert names[5] == "-foldercats"

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tiny_study import GRID, named
 
 from analysis import study as study_command
-from analysis.results import failed_cells
+from analysis.failures import failed_cells
 from analysis.study import main
 from datamodules import progress
 

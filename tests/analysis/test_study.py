@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import begin, no_sweep_before, run
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 from tiny_study import DEMO, GRID, VAE, named
@@ -215,12 +216,16 @@ def test_measuring_again_gives_the_same_rows(study):
     assert json.loads((cell / "measurement.json").read_text())["phi"]["accuracy"].keys() >= {"shape", "x", "hue"}
 
 
-def test_what_is_measured_is_chosen_by_pattern_and_not_measured_again(study, tmp_path):
+def test_what_is_measured_is_chosen_by_pattern_and_takes_nothing_away(study, tmp_path):
     directory, _found = study
     shutil.copytree(directory / "runs" / "demo", tmp_path / "demo")
     (cell,) = (tmp_path / "demo" / "cells").iterdir()
     every = pd.read_parquet(cell / "rows.parquet")
     few = ("measure.candidates=[m?,stage.1]", f"dir={tmp_path / 'demo'}")
+    # All of them were measured.
+    assert "already measured" in run(directory, "analysis.study", *DEMO, *few).stdout
+    pd.testing.assert_frame_equal(pd.read_parquet(cell / "rows.parquet"), every)
+    (cell / "rows.parquet").unlink()
     found = run(directory, "analysis.study", *DEMO, *few)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(cell / "rows.parquet")
@@ -230,6 +235,9 @@ def test_what_is_measured_is_chosen_by_pattern_and_not_measured_again(study, tmp
     kept = [name for name in rows if name not in ("p_adjusted", "p_max", "verdict", "status", "reason")]
     pd.testing.assert_frame_equal(rows[kept], own[kept])
     assert "already measured" in run(directory, "analysis.study", *DEMO, *few).stdout
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        all_again = compose("study", [*DEMO[2:], f"data_dir={directory / '.cache'}"])
+    assert not is_measured(all_again, cell)
 
 
 def test_the_example_takes_a_trained_model(study, monkeypatch, capsys):
