@@ -12,12 +12,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.errors import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Ranges of settings, which :func:`paradigms.settings.check_types` holds them to."""
+
+
+MOMENT_IMAGES = 4096
+"""Training images that tell the moments of a code: the standard error of its scale is about 1 %."""
 
 
 class TrainingDivergedError(InputError):
@@ -144,3 +149,17 @@ class Descent(Paradigm):
         self.checked(losses)
         self.count(batch)
         return losses["loss"]
+
+
+class Encoding(Descent):
+    """One whose model has a code, of which some change alters no image: the best is made when training ends."""
+
+    @abstractmethod
+    def settle(self, images: Tensor) -> None:
+        """Bring the code of ``model``, the moving average, to where it is best, as told by ``images`` (N, C, H, W)."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Settle the code after the last step."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.steps_taken == data.steps:
+            self.settle(to_float(data.splits["train"].pixels[:MOMENT_IMAGES]).to(self.device))

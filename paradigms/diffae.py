@@ -6,21 +6,17 @@ an image back, and drawn to make one.
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.errors import InputError
-from paradigms.base import Decay, Descent
+from paradigms.base import Decay, Encoding
 from paradigms.contract import Inputs, Kind, LatentCandidate, Path
 from paradigms.convnets import Encoder
 from paradigms.denoiser import Denoiser, Skips
-
-MOMENT_IMAGES = 4096
-"""Training images that tell the mean and the covariance of the code."""
 
 TOGETHER = 64
 """Images whose noise is found at a time, which takes eight times as long as to generate them."""
@@ -120,7 +116,7 @@ class DiffusionAutoencoder(Denoiser):
         return {"x_T": torch.cat([self.noise_of(piece, code) for piece, code in pieces]), "z_sem": codes}
 
 
-class DiffAE(Descent):
+class DiffAE(Encoding):
     """Training of a :class:`DiffusionAutoencoder`: encoder and denoiser go down one loss, that of the denoiser.
 
     Args:
@@ -164,11 +160,9 @@ class DiffAE(Descent):
         )
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """After the last step the code of the averaged model is made white."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.steps_taken == data.steps:
-            self.model.whiten(to_float(data.splits["train"].pixels[:MOMENT_IMAGES]).to(self.device))
+    def settle(self, images: Tensor) -> None:
+        """Make the code white."""
+        self.model.whiten(images)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` of a batch, whose noisy images are denoised under the codes of the clean ones."""

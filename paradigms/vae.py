@@ -1,20 +1,16 @@
 """A small convolutional β-VAE (Kingma & Welling 2014; Higgins et al. 2017)."""
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.errors import InputError
-from paradigms.base import Decay, Descent
+from paradigms.base import Decay, Encoding
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import DecoderModel, Encoder
-
-MOMENT_IMAGES = 4096
-"""Training images that tell the mean and the variance of the code: the standard error of its scale is about 1 %."""
 
 
 class Autoencoder(DecoderModel):
@@ -75,7 +71,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
-class VAE(Descent):
+class VAE(Encoding):
     """Training of an :class:`Autoencoder`.
 
     The loss of an image is ``|x - decode(code)|² / (2 pixel_variance) + beta KL(q(code | x) || N(0, I))``, the
@@ -122,11 +118,10 @@ class VAE(Descent):
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """After the last step the averaged model gets its best shift and scale of the code."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.beta and self.steps_taken == data.steps:
-            self.model.standardize(to_float(data.splits["train"].pixels[:MOMENT_IMAGES]).to(self.device))
+    def settle(self, images: Tensor) -> None:
+        """Set the best shift and scale; a plain autoencoder has no prior that they would be best for."""
+        if self.beta:
+            self.model.standardize(images)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` of a batch and its parts."""
