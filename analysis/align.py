@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 from safetensors import safe_open
 from safetensors.numpy import save
 from torch import Tensor
-from tqdm import tqdm
 
 from analysis.alignment import ALIGNMENT, ALIGNMENT_NOTE, DATA, Place, align
 from analysis.cells.sink import as_table, logged
 from analysis.cells.trained import Trained, trained_cells
-from analysis.experiment.generation import generate_all, groups, record_all, split_inputs
+from analysis.experiment.generation import generate_all, groups, record_all
 from analysis.experiment.population import code_name
+from analysis.experiment.search import conditions, inputs_of, refusal
 from analysis.experiment.subject import SMALLEST, value_gram
 from analysis.features.factors import array
 from analysis.report.figures import save_alignment
@@ -27,55 +27,15 @@ from analysis.report.tables import alignment_table
 from datamodules.base import encode
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import readable, write_whole
-from paradigms.contract import GenerativeModel, Inputs, Invertible, Kind, Projectable
+from paradigms.contract import GenerativeModel, Inputs, Invertible, Kind
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs" / "align")
 
 PLACES = "places.safetensors"
 """In a run directory: what its places hold of the images, as Gram matrices."""
 
-SEARCHED = 64
-"""Images whose inputs are searched for at a time."""
-
 COLUMNS_AT_ONCE = 1 << 16
 """Of flattened values, whose inner products are added up."""
-
-
-def refusal(model: GenerativeModel, condition: Tensor | None) -> str:
-    """Why a model cannot be asked for the inputs of given images; empty if it can."""
-    if not isinstance(model, Invertible | Projectable):
-        return "it cannot be asked for the inputs of given images"
-    if condition is None and _conditions(model):
-        return "the data set has no factors that would tell its condition of given images"
-    return ""
-
-
-def _conditions(model: GenerativeModel) -> list[str]:
-    """Names of the inputs that are given and not found."""
-    return [name for name in model.draw(1, torch.Generator()) if model.candidates[name].kind is Kind.CONDITION]
-
-
-def inputs_of(model: GenerativeModel, images: Tensor, condition: Tensor | None, what: str) -> dict[str, Tensor]:
-    """The inputs from which a model makes images close to ``images``, under a progress bar named ``what``.
-
-    Args:
-        model: One that has no :func:`refusal`.
-        images: (N, C, H, W) in [-1, 1].
-        condition: (N, D) that the images meet, for models that are given one; ``None`` if it is not known.
-        what: Name of the bar.
-    """
-    drawn = model.draw(1, torch.Generator())
-    device = next(iter(drawn.values())).device
-    given = {"images": images} | {name: condition for name in _conditions(model) if condition is not None}
-    found = []
-    for piece in tqdm(split_inputs(given, SEARCHED), desc=what, leave=False):
-        known = {name: value.to(device) for name, value in piece.items()}
-        asked = known.pop("images")
-        if isinstance(model, Invertible):
-            found.append(model.invert(asked))
-        elif isinstance(model, Projectable):
-            found.append(model.project(asked, known))
-    return {name: torch.cat([part[name] for part in found]) for name in drawn}
 
 
 def places_of(model: GenerativeModel, inputs: Inputs, name: str, seed: int) -> Iterator[Place]:
@@ -114,7 +74,7 @@ def returned(images: Tensor, again: Tensor) -> float:
 
 def length(model: GenerativeModel, inputs: Inputs) -> float:
     """How long what was found is beside what the model draws: root mean square of all inputs but the condition."""
-    given, n = _conditions(model), len(next(iter(inputs.values())))
+    given, n = conditions(model), len(next(iter(inputs.values())))
     drawn = model.draw(n, torch.Generator().manual_seed(0))
     found, expected = (
         torch.cat([x.flatten(1) for k, x in part.items() if k not in given], 1) for part in (inputs, drawn)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analysis.experiment.evidence import Evidence
 from analysis.experiment.measures import Finding, measure
+from analysis.experiment.scale import Scale
 from analysis.metrics.calibration import Estimate, about, bootstrap, greater, halves
 from analysis.metrics.checks import Array
 from analysis.metrics.samples import frechet_distance, kernel, kid, prdc, realism
@@ -32,11 +33,36 @@ def _mean(samples: Array) -> Array:
     return np.asarray(samples.mean(axis=-1))
 
 
-def _mean_of(evidence: Evidence, found: Array, null: Array, ceiling: Array) -> Estimate:
+def _mean_of(found: Array, null: Array, ceiling: Array, *, seed: int) -> Estimate:
     """Mean over images of what was found of each, between the means of null and ceiling."""
-    low, high = bootstrap(_mean, found, evidence.seed)
+    low, high = bootstrap(_mean, found, seed)
     p_value = greater(found, null)
     return Estimate(float(found.mean()), float(null.mean()), float(ceiling.mean()), low, high, p_value)
+
+
+def in_distribution(scale: Scale, features: Array, seed: int) -> Estimate:
+    """Share of images with features (M, D) that lie inside the ball of a real one."""
+    return _mean_of(scale.support.inside(features).astype(np.float64), scale.null, scale.ceiling, seed=seed)
+
+
+def coverage(scale: Scale, features: Array, seed: int) -> Estimate:
+    """Share of real images whose ball holds any of the images with features (M, D); null and ceiling have as many."""
+    m = min(len(features), len(scale.real))
+    sets = (features, scale.cross_fades, scale.real)
+    return _mean_of(*(scale.support.covered(x[:m]).astype(np.float64) for x in sets), seed=seed)
+
+
+def kernel_distance(scale: Scale, features: Array, seed: int) -> Estimate:
+    """KID of images with features (M, D); its interval is from halves of them."""
+    real, n = scale.support.features, len(features)
+    among, across = kernel(features, features), kernel(features, real).mean(1)
+    np.fill_diagonal(among, 0)
+    of_halves = []
+    for half in halves(n, seed):
+        m = len(half)
+        of_halves.append(among[np.ix_(half, half)].sum() / (m * (m - 1)) - 2 * across[half].mean())
+    value, null, ceiling = (kid(real, x) for x in (features, scale.cross_fades, scale.real))
+    return Estimate(value, null, ceiling, *about(value, np.array(of_halves)))
 
 
 @measure("density", "in_distribution", "told_apart", headline=True)
@@ -45,9 +71,7 @@ def typical(evidence: Evidence) -> Iterator[Finding]:
 
     The improved precision of the draws (Kynkäänniemi et al. 2019, equation 1).
     """
-    ruler = evidence.ruler
-    estimate = _mean_of(evidence, evidence.inside, ruler.null, ruler.ceiling)
-    yield Finding(estimate, **evidence.vacuity)
+    yield Finding(in_distribution(evidence.ruler, evidence.fresh, evidence.seed), **evidence.vacuity)
 
 
 @measure("density", "relative", "told_apart")
@@ -58,7 +82,7 @@ def of_its_best(evidence: Evidence) -> Iterator[Finding]:
     """
     ruler, observed = evidence.ruler, evidence.observed
     best = ruler.samples if ruler.reconstructions is None else ruler.reconstructions
-    estimate = _mean_of(evidence, evidence.inside, ruler.null, best.inside)
+    estimate = _mean_of(evidence.inside, ruler.null, best.inside, seed=evidence.seed)
     drawn = observed.population.is_input and ruler.reconstructions is None
     yield Finding(estimate, **evidence.vacuity | ({"status": CONSTRUCTED, "reason": GIVEN} if drawn else {}))
 
@@ -92,7 +116,7 @@ def crowded(evidence: Evidence) -> Iterator[Finding]:
     """
     ruler = evidence.ruler
     sets = (evidence.fresh, ruler.cross_fades, ruler.real)
-    yield Finding(_mean_of(evidence, *(ruler.support.density_of(x) for x in sets)))
+    yield Finding(_mean_of(*(ruler.support.density_of(x) for x in sets), seed=evidence.seed))
 
 
 @measure("density", "coverage", "told_apart")
@@ -101,11 +125,7 @@ def covering(evidence: Evidence) -> Iterator[Finding]:
 
     Null and ceiling have as many images as there are draws. Source: Naeem et al. 2020, section 3.
     """
-    ruler = evidence.ruler
-    m = min(len(evidence.fresh), len(ruler.real))
-    sets = (evidence.fresh, ruler.cross_fades, ruler.real)
-    covered = (ruler.support.covered(features[:m]).astype(np.float64) for features in sets)
-    yield Finding(_mean_of(evidence, *covered))
+    yield Finding(coverage(evidence.ruler, evidence.fresh, evidence.seed))
 
 
 @measure("density", "kid", "told_apart", higher_is_better=False)
@@ -115,24 +135,13 @@ def distant(evidence: Evidence) -> Iterator[Finding]:
     0 in expectation for real images, so that an estimate may be below; its interval is from halves of the draws.
     Source: Bińkowski et al. 2018, section 4.
     """
-    ruler, fresh = evidence.ruler, evidence.fresh
-    real, n = ruler.support.features, len(fresh)
-    null, ceiling = kid(real, ruler.cross_fades), kid(real, ruler.real)
-    among, across = kernel(fresh, fresh), kernel(fresh, real).mean(1)
-    np.fill_diagonal(among, 0)
-    of_halves = []
-    for half in halves(n, evidence.seed):
-        m = len(half)
-        of_halves.append(among[np.ix_(half, half)].sum() / (m * (m - 1)) - 2 * across[half].mean())
-    value = kid(real, fresh)
-    yield Finding(Estimate(value, null, ceiling, *about(value, np.array(of_halves))))
+    yield Finding(kernel_distance(evidence.ruler, evidence.fresh, evidence.seed))
 
 
 def _beside(evidence: Evidence, images: Tensor) -> Iterator[Finding]:
     """Share of in-distribution images among those whose value is drawn otherwise than the candidate's."""
     ruler = evidence.ruler
-    found = ruler.support.inside(ruler.features(images)).astype(np.float64)
-    yield Finding(_mean_of(evidence, found, ruler.null, ruler.ceiling), n=len(found))
+    yield Finding(in_distribution(ruler, ruler.features(images), evidence.seed), n=len(images))
 
 
 @measure("density", "in_distribution_permuted", "told_apart", "moves")

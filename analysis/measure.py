@@ -26,6 +26,7 @@ from analysis.experiment.generation import first_images
 from analysis.experiment.population import population_names
 from analysis.experiment.subject import SMALLEST, Subject
 from analysis.properties import Examination, Examiner
+from analysis.quality import quality_rows
 from analysis.report.contact import save_sheet
 from analysis.results import CONTACT_SHEET, MEASURED_ROWS, PROPERTIES, THUMBNAIL_COLUMNS, finish, is_finished
 from datamodules.base import Factor, FactorKind
@@ -67,7 +68,7 @@ def _measure(config: DictConfig, run: Path, trained: Trained) -> None:
     examiner = Examiner(subject, trained.real.phis)
     result = examiner.run(names, PROPERTIES)
     ruler = examiner.rulers[0]
-    rows = trained.described(result.rows)
+    rows = trained.described([*result.rows, *quality_rows(subject, examiner.rulers)])
     _figures(result, run / "figures")
     save_sheet(result.contacts, rows, run / "figures" / CONTACT_SHEET)
     ruler.say_unread()

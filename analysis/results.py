@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis.metrics.calibration import LEVEL, PERMUTATIONS, WIDE, hierarchical, verdict
+from analysis.metrics.calibration import LEVEL, PERMUTATIONS, WIDE, Estimate, hierarchical, verdict
 from datamodules.errors import InputError
 from datamodules.files import readable, write_whole
 
@@ -48,6 +48,9 @@ MILD = ("leaves", "by construction")
 
 CAUTIONS = ("vacuous", "breaks", *CONTRADICTED, *MILD)
 """Statuses that say how a verdict is to be taken."""
+
+QUALITY = "quality"
+"""The property of rows about a model's own images."""
 
 SUMMARY = ("strictness", "strictness_layers", "breadth")
 """Estimators of the rows about a whole model."""
@@ -121,6 +124,14 @@ def blank_row(**known: Any) -> dict[str, Any]:
     texts = [name for name, kind in COLUMNS.items() if kind == "str"]
     general = {"target": "all", "timestep": JOINT, "status": "n/a", "verdict": "n/a", "headline": False}
     return dict.fromkeys(numbers, float("nan")) | dict.fromkeys(texts, "") | general | known
+
+
+def numbered_row(estimate: Estimate, **known: Any) -> dict[str, Any]:
+    """A row with the numbers of an estimate."""
+    score, low, high = estimate.scores()
+    numbers = {"value": estimate.value, "value_low": estimate.low, "value_high": estimate.high}
+    numbers |= {"null": estimate.null, "ceiling": estimate.ceiling, "p_value": estimate.p_value}
+    return blank_row(**numbers, score=score, ci_low=low, ci_high=high, status="ok", **known)
 
 
 def injected(

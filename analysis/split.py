@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.experiment.outcome import Outcome, numbered
+from analysis.experiment.outcome import Outcome
 from analysis.experiment.pairs import ALL
 from analysis.metrics.calibration import ABSENT, STILL, Estimate, interval, verdict
-from analysis.results import JOINT, MODEL, ONE_PATH, blank_row, injected
+from analysis.results import JOINT, MODEL, ONE_PATH, blank_row, injected, numbered_row
 from datamodules.base import Role
 from paradigms.contract import LatentCandidate
 
@@ -147,7 +147,9 @@ def _strictness(among: Sequence[Carried], lacking: str, **known: Any) -> dict[st
     best = max(small, key=lambda own: own.estimates["S_1"][0])
     value, resampled = best.estimates["S_1"]
     of = f"at {best.candidate.name}, {best.size:.2g} of the image; of {len(small)} smaller than it"
-    row = numbered(Estimate(value, 0.0, 1.0, *interval(resampled)), reason=of, **best.how, **known)
+    row = numbered_row(
+        Estimate(value, 0.0, 1.0, *interval(resampled)), property="split", reason=of, **best.how, **known
+    )
     return row | {"p_max": best.p_max, "verdict": verdict(row["score"], row["ci_low"], row["ci_high"], best.p_max)}
 
 
@@ -168,7 +170,7 @@ def _breadth(layers: Sequence[Carried], lacking: str, **known: Any) -> dict[str,
     value = float(participation_ratio(np.clip(values, 0, 1)))
     low, high = interval(participation_ratio(np.clip(resampled, 0, 1).T))
     estimate = Estimate(value, 1.0, len(split), low, high)
-    return numbered(estimate, reason=f"of {len(split)} layers", **layers[0].how, **known)
+    return numbered_row(estimate, property="split", reason=f"of {len(split)} layers", **layers[0].how, **known)
 
 
 def role_rows(outcomes: Sequence[Outcome], **known: Any) -> Iterator[dict[str, Any]]:
@@ -197,9 +199,8 @@ def role_rows(outcomes: Sequence[Outcome], **known: Any) -> Iterator[dict[str, A
         label, most = role_of(carried)
         value, resampled = carried[most]
         estimate = Estimate(value, 0.0, 1.0, *interval(resampled))
-        yield numbered(estimate, estimator="role", reason=f"most of {most}", **about[where], **known) | {
-            "target": label
-        }
+        about_role = {"property": "split", "estimator": "role", "target": label, "reason": f"most of {most}"}
+        yield numbered_row(estimate, **about_role, **about[where], **known)
 
 
 def _keys(outcome: Outcome) -> Iterator[tuple[str, tuple[str, str]]]:

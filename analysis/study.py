@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncherConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
@@ -28,7 +29,7 @@ from analysis.measure import is_measured, measure
 from analysis.report import show
 from analysis.results import has_finished_cells
 from datamodules import progress
-from datamodules.errors import InputError, reports_errors
+from datamodules.errors import InputError, one_line, reports_errors
 from datamodules.files import check_writable, held, write_whole
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
@@ -67,18 +68,26 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
     """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
 
     Says what is understood of the data that cells will be trained on, and what could not be judged with so few images,
-    once for each.
+    once for each. Where a cell cannot be for the setting that the study's ``leave_out`` names, it is left out instead.
 
     Args:
         cells: Configs by directory.
 
     Returns:
-        What training keeps of each.
+        What training keeps of each that is to be run.
 
     Raises:
-        InputError: Names the first.
+        InputError: Names the first, or the last of a grid of which all would be left out.
     """
-    kept = {cell: get_method(config.prepare)(config, cell) for cell, config in cells.items()}
+    kept: dict[Path, DictConfig] = {}
+    for cell, config in cells.items():
+        try:
+            kept[cell] = get_method(config.prepare)(config, cell)
+        except (InputError, HydraException) as error:
+            line, last = one_line(error), cell == list(cells)[-1] and not kept
+            if last or not config.leave_out or not str(line).startswith(f"{config.leave_out}="):
+                raise
+            print(f"{cell.name}: left out: {line}")
     told: set[str] = set()
 
     def tell(line: str) -> None:
@@ -87,7 +96,8 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
             print(line)
 
     # Only now that all can be trained, since a labeller may have to be trained for it.
-    for cell, config in cells.items():
+    for cell in kept:
+        config = cells[cell]
         real = real_data(config, kept[cell].data)
         if real.data is not None and not is_trained(cell):
             tell(f"data: {real.data.told()}")
@@ -165,14 +175,18 @@ def main() -> None:
     study, launcher = Path(Sweep.config.dir), Sweep.config.hydra.runtime.choices["hydra/launcher"]
     # Hydra has written the launcher by which cells are put down.
     write_whole(study / "multirun.yaml", OmegaConf.to_yaml(Sweep.config))
-    kept = refuse(Sweep.cells) if launcher in HERE else {}
+    cells = Sweep.cells
+    if launcher in HERE:
+        kept = refuse(cells)
+        cells = {cell: cells[cell] for cell in kept}
     try:
         if launcher == SIDE_BY_SIDE:
-            lines = Lines([cell.name for cell in Sweep.cells], sys.stdout, live=sys.stdout.isatty())
-            failures = run_cells(run, Sweep.cells, threads_of(kept), lines)
+            lines = Lines([cell.name for cell in cells], sys.stdout, live=sys.stdout.isatty())
+            failures = run_cells(run, cells, threads_of(kept), lines)
         else:
-            failures = launch_cells(launched, Sweep.overrides, Sweep.config, Sweep.loader)
-        note_failures(Sweep.cells, {name: failure.line for name, failure in failures.items()})
+            overrides = {cell: Sweep.overrides[cell] for cell in cells}
+            failures = launch_cells(launched, overrides, Sweep.config, Sweep.loader)
+        note_failures(cells, {name: failure.line for name, failure in failures.items()})
     finally:
         # Also when a cell failed: the others have been run.
         if has_finished_cells(study):

@@ -143,6 +143,15 @@ class Projectable(Protocol):
 
 
 @runtime_checkable
+class Variational(Protocol):
+    """A model whose encoder gives a distribution over codes."""
+
+    def divergence(self, images: Tensor) -> Tensor:
+        """KL(q(code | image) || prior) of ``images`` (N, C, H, W) in nats, (N,); infinite for codes without spread."""
+        ...
+
+
+@runtime_checkable
 class Resumable(Protocol):
     """A model that generates step by step, each from nothing but the state that the last one left.
 

@@ -21,17 +21,21 @@ class Autoencoder(DecoderModel):
         bottleneck: Length of z.
         width: See :class:`Decoder`.
         max_width: See :class:`Decoder`.
+        spread: Whether a code is a distribution, and not its mean alone.
 
     Raises:
         InputError: ``bottleneck`` is less than 1.
     """
 
-    def __init__(self, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int) -> None:
+    def __init__(
+        self, *, image_shape: tuple[int, int, int], bottleneck: int, width: int, max_width: int, spread: bool
+    ) -> None:
         super().__init__(
             "z", Kind.PRIOR, image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width
         )
         self.encoder = Encoder(image_shape=image_shape, width=width, max_width=max_width)
         self.to_code = nn.Linear(math.prod(self.encoder.shape), 2 * bottleneck)
+        self.spread = spread
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, (N, bottleneck) each, of q(code | image (N, C, H, W))."""
@@ -64,6 +68,13 @@ class Autoencoder(DecoderModel):
     def invert(self, images: Tensor) -> Inputs:
         """The means of the codes of ``images`` (N, C, H, W)."""
         return {"z": self.encode(images)[0]}
+
+    @torch.no_grad()
+    def divergence(self, images: Tensor) -> Tensor:
+        """KL(q(code | image) || N(0, I)) of ``images`` (N, C, H, W) in nats, (N,)."""
+        if not self.spread:
+            return torch.full((len(images),), math.inf)
+        return torch.cat([kl_divergence(*self.encode(part)) for part in images.split(256)])
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -114,7 +125,9 @@ class VAE(Encoding):
             raise InputError(f"paradigm.beta={beta}: give 0 for a plain autoencoder, 1 for a VAE, or more")
         if pixel_variance <= 0:
             raise InputError(f"paradigm.pixel_variance={pixel_variance}: give a positive number")
-        network = Autoencoder(image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width)
+        network = Autoencoder(
+            image_shape=image_shape, bottleneck=bottleneck, width=width, max_width=max_width, spread=beta > 0
+        )
         super().__init__(network, learning_rate=learning_rate, ema_decay=ema_decay)
         self.beta, self.pixel_variance = beta, pixel_variance
 

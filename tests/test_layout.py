@@ -15,7 +15,7 @@ FLOORS = (
     ("features",),
     ("experiment",),
     ("density", "smoothness", "organization", "relevance", "split", "alignment"),
-    ("judgement",),
+    ("judgement", "quality"),
     ("properties", "splitting"),
     ("cells", "report"),
     ("measure", "inject", "align", "validate", "separation", "headlines"),

@@ -20,7 +20,7 @@ from analysis.metrics.calibration import (
     verdict,
 )
 from analysis.metrics.effects import EQUAL, sufficiency, total_effect
-from analysis.results import JOINT, blank_row, injected
+from analysis.results import JOINT, injected, numbered_row
 from paradigms.contract import LatentCandidate
 
 Array = NDArray[np.float64]
@@ -137,12 +137,5 @@ class Outcome:
     def _row(self, made: Intervention, estimator: str, estimate: Estimate) -> dict[str, Any]:
         how = injected(self.pairs.protocol, self.pairs.differs, made.layers, made.window, made.strength)
         about = {"candidate": made.candidate.name, "kind": str(made.candidate.kind), "timestep": made.timestep}
-        return numbered(estimate, estimator=estimator, phi=self.space, seed=self.seed, **about, **how)
-
-
-def numbered(estimate: Estimate, **known: Any) -> dict[str, Any]:
-    """A row of the split with its numbers."""
-    score, low, high = estimate.scores()
-    numbers = {"value": estimate.value, "value_low": estimate.low, "value_high": estimate.high}
-    numbers |= {"null": estimate.null, "ceiling": estimate.ceiling, "score": score, "ci_low": low, "ci_high": high}
-    return blank_row(property="split", status="ok", **numbers, **known)
+        known = {"property": "split", "estimator": estimator, "phi": self.space, "seed": self.seed}
+        return numbered_row(estimate, **known, **about, **how)

@@ -65,6 +65,7 @@ def render(
             }
             for variant, group in variants.items()
         ],
+        "qualities": [(cell, cell.quality) for cell in cells if cell.quality],
         "budgets": [budget(cell) for cell in cells],
         "labellers": labellers(cells),
         "over_seeds": over_seeds(pd.concat([cell.rows for cell in cells])).to_dict("records"),

@@ -1,7 +1,7 @@
 """What each section of a study's page shows of a cell, as plain values."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.experiment.scale import UNTOLD
 from analysis.report.pictures import Album
-from analysis.results import CONSTRUCTED, CONTACT_SHEET, JOINT, PROPERTIES
+from analysis.results import CONSTRUCTED, CONTACT_SHEET, JOINT, MODEL, PROPERTIES, QUALITY
 from datamodules.base import Role
 
 ROLES = tuple(map(str, Role))
@@ -90,7 +90,14 @@ class Cell:
     @property
     def candidates(self) -> dict[str, str]:
         """Kind of each candidate by name, in the order in which the rows list them."""
-        return dict(zip(self.rows["candidate"], self.rows["kind"], strict=True))
+        places = self.rows[self.rows["candidate"] != MODEL]
+        return dict(zip(places["candidate"], places["kind"], strict=True))
+
+    @property
+    def quality(self) -> dict[str, Mapping[Any, Any]]:
+        """Rows about the model's own images, by estimator; empty where it was not measured."""
+        rows = self.main[self.main["property"] == QUALITY]
+        return {str(row["estimator"]): row for row in rows.to_dict("records")}
 
 
 def plain(value: object) -> Plain:
