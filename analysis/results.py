@@ -6,11 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
-from analysis.metrics.calibration import LEVEL, PERMUTATIONS, WIDE, Estimate, hierarchical, verdict
+from analysis.metrics.calibration import WIDE, Estimate, over_trainings, verdict
 from datamodules.errors import InputError
 from datamodules.files import readable, write_whole
 
@@ -241,8 +239,7 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """The verdict on each property over trainings that differ in nothing but their seed.
 
-    The score is the mean; its interval resamples trainings, and within each its own interval, taken as a normal
-    distribution's (a parametric bootstrap at the lower level). Few trainings make it too narrow rather than too wide.
+    The score is the mean, with the interval of :func:`analysis.metrics.calibration.over_trainings`.
 
     Args:
         rows: Tidy rows, see :data:`COLUMNS`.
@@ -259,12 +256,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     for key, own in chosen.groupby(keys, sort=False):
         if own["seed"].nunique() < 2:
             continue
-        rng = np.random.default_rng(0)
-        spread = (own["ci_high"] - own["ci_low"]).to_numpy() / (2 * norm.ppf((1 + LEVEL) / 2))
-        scores = own["score"].to_numpy()
-        replicates = np.clip(scores[:, None] + spread[:, None] * rng.normal(size=(len(own), PERMUTATIONS)), 0, 1)
-        low, high = hierarchical(list(replicates), 0)
-        score = float(scores.mean())
+        values, lows, highs = (own[name].to_numpy() for name in ("score", "ci_low", "ci_high"))
+        score, low, high = over_trainings(values, lows, highs, (0.0, 1.0))
         judged = verdict(score, low, high)
         cautions = own.loc[own["status"].isin(CAUTIONS), "status"]
         if high - low > WIDE:

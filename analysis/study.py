@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import hydra
+import pandas as pd
+import wandb
 from hydra._internal.core_plugins.basic_launcher import BasicLauncherConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -21,11 +23,13 @@ from analysis import measure as measuring
 from analysis.cells.elsewhere import launch_cells
 from analysis.cells.grid import differing, varied
 from analysis.cells.lines import Lines
-from analysis.cells.side_by_side import Failure, run_cells, threads_of
+from analysis.cells.side_by_side import Failure, cells_at_once, run_cells, threads_of
+from analysis.cells.sink import as_table, logged
 from analysis.cells.trained import is_trained, real_data
 from analysis.failures import note_failures
 from analysis.inject import inject, is_injected
 from analysis.measure import is_measured, measure
+from analysis.plan import plan
 from analysis.report import show
 from analysis.results import has_finished_cells
 from datamodules import progress
@@ -64,11 +68,10 @@ class Sweep(Callback):
         config.hydra.launcher = {"_target_": BasicLauncherConf._target_}
 
 
-def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
-    """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
+def prepared(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
+    """What training keeps of each cell that can be trained.
 
-    Says what is understood of the data that cells will be trained on, and what could not be judged with so few images,
-    once for each. Where a cell cannot be for the setting that the study's ``leave_out`` names, it is left out instead.
+    Where a cell cannot be for the setting that the study's ``leave_out`` names, it is left out, and that is said.
 
     Args:
         cells: Configs by directory.
@@ -88,6 +91,25 @@ def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
             if last or not config.leave_out or not str(line).startswith(f"{config.leave_out}="):
                 raise
             print(f"{cell.name}: left out: {line}")
+    return kept
+
+
+def refuse(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
+    """Refuse before any cell is trained whatever training, measuring or injecting one of them would refuse later.
+
+    Says what is understood of the data that cells will be trained on, and what could not be judged with so few images,
+    once for each.
+
+    Args:
+        cells: Configs by directory.
+
+    Returns:
+        What :func:`prepared` gives.
+
+    Raises:
+        InputError: Names the first.
+    """
+    kept = prepared(cells)
     told: set[str] = set()
 
     def tell(line: str) -> None:
@@ -165,6 +187,16 @@ def launched(config: DictConfig) -> Failure | None:
     return None
 
 
+def log_curves(config: DictConfig, study: Path) -> None:
+    """To W&B: curves against the size of the bottleneck, where several were tried, as images and tables."""
+    if not (files := sorted((study / "report").glob("curves.*.png"))):
+        return
+    with logged(OmegaConf.masked_copy(config, ["wandb", "study_name"]), study, "report") as sink:
+        for file in files:
+            table = as_table(pd.read_csv(file.with_suffix(".csv")))
+            sink.log({file.stem: wandb.Image(str(file)), f"{file.stem}.table": table})
+
+
 @reports_errors
 def main() -> None:
     """Console script."""
@@ -173,6 +205,11 @@ def main() -> None:
         # Something was asked for that needs no sweep, such as --cfg job.
         return
     study, launcher = Path(Sweep.config.dir), Sweep.config.hydra.runtime.choices["hydra/launcher"]
+    if Sweep.config.plan:
+        kept = prepared(Sweep.cells)
+        at_once = cells_at_once(kept, threads_of(kept)) if launcher == SIDE_BY_SIDE else 1
+        print(plan({cell: Sweep.cells[cell] for cell in kept}, kept, at_once), end="")
+        return
     # Hydra has written the launcher by which cells are put down.
     write_whole(study / "multirun.yaml", OmegaConf.to_yaml(Sweep.config))
     cells = Sweep.cells
@@ -191,6 +228,7 @@ def main() -> None:
         # Also when a cell failed: the others have been run.
         if has_finished_cells(study):
             show(study)
+            log_curves(Sweep.config, study)
     for name, failure in failures.items():
         print(f"{failure.trace}error: {name}: {failure.line}", file=sys.stderr)
     if failures:

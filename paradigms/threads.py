@@ -55,17 +55,24 @@ def fastest_threads(config: DictConfig, data: ImageDataModule) -> int:
     """
     if ALL == 1:
         return 1
-    one, many = (_images_per_second(config, data, threads) for threads in (1, ALL))
+    one, many = (images_per_second(config, data, threads) for threads in (1, ALL))
     fastest = ALL if many > one else 1
     print(f"{ALL} threads: {many:.0f} images/s, 1 thread: {one:.0f}: training with {fastest}", flush=True)
     return fastest
 
 
-def _images_per_second(config: DictConfig, data: ImageDataModule, threads: int) -> float:
+def images_per_second(config: DictConfig, data: ImageDataModule, threads: int) -> float:
+    """How fast a training goes on so many threads, by a few steps of a model that is thrown away.
+
+    Args:
+        config: Of the training, its precision chosen.
+        data: What will be trained on.
+        threads: Of the CPU.
+    """
     torch.set_num_threads(threads)
     stopwatch = Stopwatch()
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=config.accelerator,
         devices=1,
         precision=config.precision,
         max_epochs=data.epochs,

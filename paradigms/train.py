@@ -39,7 +39,7 @@ from paradigms.settings import (
     on_cpu,
     with_absolute_paths,
 )
-from paradigms.threads import fastest_threads
+from paradigms.threads import fastest_threads, images_per_second
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 MANIFEST = "manifest.json"
@@ -162,6 +162,26 @@ def passing_interrupts() -> Iterator[None]:
         raise KeyboardInterrupt from left
 
 
+def settle_process() -> None:
+    """Have Lightning say only what is not expected, and memory that is freed stay at hand."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", f".*{message}")
+    keep_freed_memory()
+
+
+@passing_interrupts()
+def rate(config: DictConfig, threads: int) -> float:
+    """Images per second of a training, by a few steps; nothing is written but the images' cache.
+
+    Args:
+        config: As :func:`prepare` gives it.
+        threads: Of the CPU.
+    """
+    settle_process()
+    return images_per_second(config, instantiate(config.data), threads)
+
+
 @passing_interrupts()
 def train(config: DictConfig, run: Path) -> None:
     """Train a model into ``run``: config.yaml, manifest.json, weights.safetensors, checkpoints, figures.
@@ -177,10 +197,7 @@ def train(config: DictConfig, run: Path) -> None:
         InputError: The configuration asks for something impossible, or training diverged.
     """
     config = prepare(config, run)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in EXPECTED:
-        warnings.filterwarnings("ignore", f".*{message}")
-    keep_freed_memory()
+    settle_process()
     data: ImageDataModule = instantiate(config.data)
     if not (run / MANIFEST).exists():
         # Now, so that images that cannot be read leave nothing behind.

@@ -15,10 +15,11 @@ FLOORS = (
     ("features",),
     ("experiment",),
     ("density", "smoothness", "organization", "relevance", "split", "alignment"),
-    ("judgement", "quality"),
+    ("judgement", "quality", "curves"),
     ("properties", "splitting"),
     ("cells", "report"),
     ("measure", "inject", "align", "validate", "separation", "headlines"),
+    ("plan",),
     ("study",),
 )
 """Rooms and modules of ``analysis``, from the ground up: each may import from its own room and from those below."""

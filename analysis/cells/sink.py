@@ -18,7 +18,7 @@ def logged(config: DictConfig, run: Path, job_type: str) -> Iterator[wandb.Run]:
     Args:
         config: Kept with it; ``wandb.mode``, ``wandb.project`` and ``wandb.group`` say where it goes.
         run: Run directory of a training, or directory of a study.
-        job_type: ``measure``, ``inject`` or ``align``.
+        job_type: ``measure``, ``inject``, ``align`` or ``report``.
     """
     # Silent from its first step on: a setting of the run would come after what it says of git.
     os.environ |= {"WANDB_DATA_DIR": str(run.resolve()), "WANDB_SILENT": "true"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu, pearson3, t
+from scipy.stats import mannwhitneyu, norm, pearson3, t
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -169,6 +169,28 @@ def hierarchical(replicates: Sequence[Array], seed: int) -> tuple[float, float]:
     trainings = rng.integers(len(replicates), size=(RESAMPLES, len(replicates)))
     drawn = [[rng.choice(replicates[i]) for i in row] for row in trainings]
     return interval(np.mean(drawn, axis=1))
+
+
+def over_trainings(
+    values: Array, lows: Array, highs: Array, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float, float]:
+    """Mean over trainings and its interval, from a value and an interval of each.
+
+    Trainings are resampled, and within each its own interval, taken as a normal distribution's (a parametric bootstrap
+    at the lower level). Few trainings make it too narrow rather than too wide; of one it is the training's own.
+
+    Args:
+        values: (S,).
+        lows: Lower ends of their intervals, (S,).
+        highs: Upper ends, (S,).
+        bounds: What no value lies beyond.
+    """
+    if len(values) == 1:
+        return float(values[0]), float(lows[0]), float(highs[0])
+    spread = (highs - lows) / (2 * norm.ppf((1 + LEVEL) / 2))
+    noise = np.random.default_rng(0).normal(size=(len(values), PERMUTATIONS))
+    replicates = np.clip(values[:, None] + spread[:, None] * noise, *bounds)
+    return float(values.mean()), *hierarchical(list(replicates), 0)
 
 
 def permutation_p_value(value: float, permuted: Array) -> float:

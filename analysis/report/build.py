@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from analysis.alignment import read_alignment
 from analysis.failures import failed_cells
+from analysis.report.curves import save_curves
 from analysis.report.figures import save_bars
 from analysis.report.page import render
 from analysis.report.sections import Cell
@@ -35,7 +36,8 @@ CONFIGS = str(Path(__file__).resolve().parents[2] / "configs" / "report")
 def build_report(study: Path) -> Path:
     """Write ``report/index.html``, and ``rows.parquet``, ``verdicts.csv``, ``over_seeds.csv`` beside it, of a study.
 
-    Where something was injected ``injection.bars.png`` and ``.svg`` compare the models' strictness and breadth.
+    Where something was injected ``injection.bars.png`` and ``.svg`` compare the models' strictness and breadth. Where
+    bottlenecks of several sizes were tried, ``curves.*`` show what depends on it, as PNG, SVG and CSV.
 
     Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
     these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
@@ -59,8 +61,9 @@ def build_report(study: Path) -> Path:
     write_whole(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
     splits = [cell.split for cell in cells if cell.split is not None]
     bars = save_bars(pd.concat(splits), report) if splits else None
+    curves = save_curves(rows, report)
     page = report / "index.html"
-    write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study), failed_cells(study)))
+    write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study), failed_cells(study), curves))
     return page
 
 

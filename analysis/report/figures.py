@@ -52,28 +52,28 @@ def save_figures(
     for differs, pictures in found.pictures.items():
         shown = layers if differs != INPUTS else [c for name, c in candidates.items() if name not in found.layers]
         carried = _carried(rows, differs)
-        _save(network(pictures[0], shown, carried, differs), folder / f"injection.{differs}")
+        save(network(pictures[0], shown, carried, differs), folder / f"injection.{differs}")
         save_grid(pictures.flatten(0, 1), folder / f"injection.{differs}.pairs.png", pictures.shape[1])
-    _save(roles(rows, list(candidates)), folder / "injection.roles")
+    save(roles(rows, list(candidates)), folder / "injection.roles")
     save_bars(rows, folder)
 
 
 def save_bars(rows: pd.DataFrame, folder: Path) -> Path:
     """Write ``injection.bars`` as PNG and SVG, see :func:`bars`, and return the path of the PNG."""
     file = folder / "injection.bars"
-    _save(bars(summaries(rows)), file)
+    save(bars(summaries(rows)), file)
     return file.with_name(f"{file.name}.png")
 
 
 def save_alignment(rows: pd.DataFrame, folder: Path) -> Path:
     """Write ``alignment`` as PNG and SVG, see :func:`aligned`, and return the path of the PNG."""
     file = folder / ALIGNMENT_PICTURE
-    _save(aligned(rows), file.with_suffix(""))
+    save(aligned(rows), file.with_suffix(""))
     return file
 
 
-def _save(figure: Figure, file: Path) -> None:
-    # The same figure gives the same file.
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG and SVG beside ``file``; the same figure gives the same files."""
     with mpl.rc_context({"svg.hashsalt": file.name, "svg.fonttype": "none"}):
         for suffix in ("png", "svg"):
             figure.savefig(file.with_name(f"{file.name}.{suffix}"), dpi=150, metadata=_undated(suffix))

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.alignment import Aligned, told
 from analysis.metrics.calibration import ABSENT, LEVEL, PRESENT, SIGNIFICANT
+from analysis.report.curves import Shown
 from analysis.report.pictures import Album
 from analysis.report.plots import sweep, umap
 from analysis.report.sections import EVIDENCE, Cell, Variant, budget, labellers, sections
@@ -30,6 +31,7 @@ def render(
     bars: Path | None = None,
     aligned: Aligned | None = None,
     failed: Mapping[str, str] = MappingProxyType({}),
+    curves: Sequence[Shown] = (),
 ) -> str:
     """The page as HTML that asks for nothing else.
 
@@ -39,6 +41,7 @@ def render(
         bars: Picture of the models' strictness and breadth, where something was injected.
         aligned: How alike the places of its models are, where that was measured.
         failed: Why cells are not done, by name.
+        curves: Figures against the size of the bottleneck, where several were tried.
     """
     album = Album()
     panels: list[dict[str, Any]] = []
@@ -65,6 +68,7 @@ def render(
             }
             for variant, group in variants.items()
         ],
+        "curves": [(shown.title, album.add(shown.picture), shown.sentences) for shown in curves],
         "qualities": [(cell, cell.quality) for cell in cells if cell.quality],
         "budgets": [budget(cell) for cell in cells],
         "labellers": labellers(cells),

@@ -229,7 +229,7 @@ def test_what_is_measured_is_chosen_by_pattern_and_takes_nothing_away(study, tmp
     found = run(directory, "analysis.study", *DEMO, *few)
     assert found.returncode == 0, found.stderr[-2000:]
     rows = pd.read_parquet(cell / "rows.parquet")
-    assert set(rows.candidate) == {"mu", "stage.1"}
+    assert set(rows.candidate) == {"mu", "stage.1", "model"}
     # As they are among others, but for what looks at all candidates.
     own = every[every.candidate.isin(set(rows.candidate))].reset_index(drop=True)
     kept = [name for name in rows if name not in ("p_adjusted", "p_max", "verdict", "status", "reason")]

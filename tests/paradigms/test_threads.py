@@ -18,7 +18,7 @@ def timed(monkeypatch):
     """Two threads, of which the one in the list is the faster."""
     fastest, before = [2], torch.get_num_threads()
     monkeypatch.setattr(threads, "ALL", 2)
-    monkeypatch.setattr(threads, "_images_per_second", lambda config, data, count: 91 + 47 * (count == fastest[0]))
+    monkeypatch.setattr(threads, "images_per_second", lambda config, data, count: 91 + 47 * (count == fastest[0]))
     yield fastest
     torch.set_num_threads(before)
 
@@ -44,7 +44,7 @@ def test_the_threads_that_were_chosen_are_kept_and_a_resumed_run_takes_them(tmp_
 @pytest.mark.parametrize("paradigm", SHORT)
 def test_timing_changes_no_number(tmp_path, monkeypatch, paradigm):
     def timing(config, data):
-        assert threads._images_per_second(config, data, 1) > 0
+        assert threads.images_per_second(config, data, 1) > 0
         return 1
 
     train(configured(tmp_path, paradigm), tmp_path / "untimed")
