@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from analysis import inject as injecting
 from analysis import measure as measuring
 from analysis.cells.elsewhere import launch_cells
-from analysis.cells.grid import differing, varied
+from analysis.cells.grid import differing, first_cell, varied
 from analysis.cells.lines import Lines
 from analysis.cells.side_by_side import Failure, cells_at_once, run_cells, threads_of
 from analysis.cells.sink import as_table, logged
@@ -200,6 +200,9 @@ def log_curves(config: DictConfig, study: Path) -> None:
 @reports_errors
 def main() -> None:
     """Console script."""
+    if any(argument in ("--cfg", "-c") or argument.startswith("--cfg=") for argument in sys.argv):
+        # Hydra would compose all values of a grid as one.
+        sys.argv[1:] = first_cell(sys.argv[1:])
     app()
     if Sweep.config is None:
         # Something was asked for that needs no sweep, such as --cfg job.

@@ -41,6 +41,19 @@ def differing(settings: Sequence[str], overrides: Sequence[str]) -> str:
     return "".join(f"-{setting.rpartition('.')[2]}{_safe(asked[setting])}" for setting in settings)
 
 
+def first_cell(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a command line that ask for the first cell of their grid alone."""
+    found = []
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            found.append(argument)
+            continue
+        override = OverridesParser.create().parse_override(argument)
+        first = next(override.sweep_string_iterator()) if override.is_sweep_override() else None
+        found.append(argument if first is None else f"{override.get_key_element()}={first}")
+    return found
+
+
 def _safe(value: str) -> str:
     """A value as part of a directory's name; what does not fit is told by its end and its checksum."""
     safe = ODD.sub("_", value).strip("_")

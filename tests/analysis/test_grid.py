@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from analysis.cells.grid import differing, varied
+from analysis.cells.grid import differing, first_cell, varied
 from datamodules.values import literal
 
 BETA = {"paradigm": "vae", "paradigm.beta": "0,1", "seed": "0,1"}
@@ -50,3 +50,18 @@ def test_values_that_are_no_names_are_told_apart():
     assert len(set(names)) == len(names)
     assert all(name.startswith("-folder") and "/" not in name and len(name) < 60 for name in names)
     assert names[5] == "-foldercats"
+
+
+def test_the_first_cell_of_a_grid_has_one_value_of_each_setting():
+    asked = [
+        "--cfg",
+        "job",
+        "study=beta",
+        "seed=3,4",
+        "paradigm.skips=[0,1],all",
+        "bottleneck=range(2,8)",
+        "+wandb.tags=a,b",
+    ]
+    assert first_cell(asked) == [
+        *("--cfg", "job", "study=beta", "seed=3", "paradigm.skips=[0,1]", "bottleneck=2", "+wandb.tags=a")
+    ]

@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 from commands import run
+from omegaconf import OmegaConf
 from tiny_study import VAE
 from wandb_offline import read_run
 
@@ -51,12 +52,12 @@ def test_a_grid_without_a_cell_that_can_be_is_refused(study):
 
 def test_a_plan_says_what_is_done_and_how_long_the_rest_takes(study):
     _folder, planned, again, _found = study
-    line = re.compile(r"^  (vae-shapes-b\d+-s\d) +(\d+) +(\d*) +(\S.*?) {2,}(\S.*?) {2,}(\S.*)$", re.MULTILINE)
+    line = re.compile(r"^  (vae-shapes-b\d+-s\d) +([\d,]+) +([\d,]*) +(\S.*?) {2,}(\S.*?) {2,}(\S.*)$", re.MULTILINE)
     first, second = ({name: rest for name, *rest in line.findall(told)} for told in (planned, again))
     assert first.keys() == second.keys() == {f"vae-shapes-b{size}-s{seed}" for size in (4, 8, 16) for seed in (0, 1)}
     for name, (images, speed, training, measuring, injecting) in first.items():
         assert (images, measuring, injecting) == ("128", "unknown", "–"), name
-        assert int(speed) > 0
+        assert int(speed.replace(",", "")) > 0
         assert training.endswith(" s")
     assert second["vae-shapes-b8-s0"] == ["0", "", *["–"] * 3]
     assert second["vae-shapes-b4-s1"][3].endswith(" s")
@@ -80,3 +81,10 @@ def test_curves_stand_beside_the_page_on_it_and_in_wandb(study):
         if sink.job_type == "report" and "curves.quality/path" in history
     )
     assert logged["curves.quality.table/nrows"] == [len(quality)]
+
+
+def test_the_configuration_of_a_grid_is_that_of_its_first_cell(tmp_path):
+    found = run(tmp_path, "analysis.study", "--cfg", "job", "study=bottleneck", "seed=5,6", "paradigm=gan,vae")
+    assert found.returncode == 0, found.stderr[-2000:]
+    config = OmegaConf.create(found.stdout)
+    assert (config.seed, config.paradigm._target_) == (5, "paradigms.gan.GAN")
