@@ -83,7 +83,7 @@ def render(
         "evidence": EVIDENCE,
         "thresholds": {"present": PRESENT, "absent": ABSENT},
         "umap": [umap(cell, album) for cell in cells if cell.points is not None and len(cell.points)],
-        "sweep": sweep(cells) if context["swept"] else [],
+        "sweep": sweep(cells, list(variants)) if context["swept"] else [],
         "frontier": frontier(cells),
         "pictures": album.pictures,
     }

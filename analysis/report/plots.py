@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.pictures import Album
-from analysis.report.sections import COMPACT_KINDS, Cell, plain
+from analysis.report.sections import COMPACT_KINDS, Cell, Variant, plain
 from analysis.results import POINT_COLUMNS, THUMBNAIL_COLUMNS
 
 
@@ -44,8 +44,13 @@ def umap(cell: Cell, album: Album) -> dict[str, Any]:
     }
 
 
-def sweep(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Headline scores against bottleneck: one line per paradigm, candidate, data and seed."""
+def sweep(cells: Sequence[Cell], variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    """Headline scores against bottleneck: one line per paradigm, candidate, data and seed.
+
+    Args:
+        cells: Of the study.
+        variants: What the selector of the page chooses from: each number tells where it is shown.
+    """
     rows = pd.concat([cell.rows for cell in cells], ignore_index=True)
     rows = rows[rows["headline"] & rows["score"].notna()].sort_values("bottleneck", kind="stable")
     several = {column for column in ("data", "seed") if rows[column].nunique() > 1}
@@ -67,6 +72,12 @@ def sweep(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                             *(("x", "bottleneck"), ("y", "score")),
                             *(("low", "ci_low"), ("high", "ci_high"), ("verdict", "verdict")),
                         )
+                    }
+                    | {
+                        "variant": [
+                            variants.index(key)
+                            for key in zip(part["data"], part["bottleneck"], part["seed"], strict=True)
+                        ]
                     }
                     for name, part in own.groupby("property", sort=False)
                 },

@@ -181,6 +181,28 @@ def test_lines_against_bottleneck_can_be_chosen(visit: Open, bottleneck_page: Pa
     opened.clean()
 
 
+def test_a_mark_leads_to_the_verdicts_of_its_training(visit: Open, bottleneck_page: Path) -> None:
+    opened = visit(bottleneck_page)
+    page = opened.page
+    # A mark at the larger of the two sizes.
+    point = page.evaluate(
+        """() => {
+            const plot = document.getElementById("sweep-density");
+            plot.scrollIntoView();
+            const trace = plot._fullData.find((one) => one.customdata.some((told) => told[0] === 64));
+            const place = trace.customdata.findIndex((told) => told[0] === 64);
+            const box = plot.getBoundingClientRect(), { xaxis, yaxis } = plot._fullLayout;
+            return [box.x + xaxis._offset + xaxis.l2p(Math.log10(trace.x[place])),
+                    box.y + yaxis._offset + yaxis.l2p(trace.y[place])];
+        }"""
+    )
+    page.mouse.move(*point)
+    page.mouse.click(*point)
+    page.wait_for_function("document.getElementById('variant').selectedOptions[0].label === 'bottleneck 64'")
+    assert page.locator("table.verdicts:visible caption").all_inner_texts() == ["bottleneck 64"]
+    opened.clean()
+
+
 def test_print_shows_all_tables_and_no_controls(visit: Open, bottleneck_page: Path) -> None:
     opened = visit(bottleneck_page)
     page = opened.page

@@ -134,7 +134,7 @@ function drawSweep(names, paradigms) {
         // A little to the side of one another, so that bars at one size can be told apart.
         x: own.x.map((x) => x * 1.035 ** (i - (lines.length - 1) / 2)),
         y: own.y,
-        customdata: own.x.map((x, j) => [x, own.verdict[j], own.low[j], own.high[j]]),
+        customdata: own.x.map((x, j) => [x, own.verdict[j], own.low[j], own.high[j], own.variant[j]]),
         hovertemplate: "bottleneck %{customdata[0]}<br>%{customdata[1]} %{y:.2f} (%{customdata[2]:.2f}–%{customdata[3]:.2f})<extra>%{fullData.name}</extra>",
         error_y: { type: "data", symmetric: false, array: own.y.map((y, j) => own.high[j] - y), arrayminus: own.y.map((y, j) => y - own.low[j]), thickness: 1.2, width: 3 },
         line: { color, width: 1.8, dash: DASHES[place % DASHES.length] },
@@ -156,6 +156,16 @@ function drawSweep(names, paradigms) {
   }
 }
 
+// A mark leads to the verdicts of its training.
+function showTraining(event) {
+  const variant = event.points[0].customdata[4];
+  if (at("variant")) {
+    at("variant").value = variant;
+    selectVariant(String(variant));
+  }
+  at("verdicts").scrollIntoView();
+}
+
 if (data.sweep.length) {
   const names = [...document.querySelectorAll("#sweep .plot")].map((plot) => plot.id.slice("sweep-".length));
   const paradigms = [...new Set(data.sweep.map((line) => line.paradigm))];
@@ -172,6 +182,7 @@ if (data.sweep.length) {
     at("sweep-lines").append(group);
   }
   drawSweep(names, paradigms);
+  for (const name of names) at(`sweep-${name}`).on("plotly_click", showTraining);
 }
 
 // ---- how much of E each place carries, against its size and its depth
