@@ -20,7 +20,10 @@ EQUAL = 1e-6
 """Values that differ by less are the same but for rounding."""
 
 ENOUGH = 3
-"""Fewest sizes that can show a trend."""
+"""Fewest sizes, tried with one seed, that can show a trend."""
+
+CURVE = ["model", "candidate", "measure"]
+"""What tells a curve from others."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,11 @@ class Family:
 QUALITIES = ("in_distribution", "coverage", "kid", "reconstruction", "kl")
 
 FAMILIES = (
-    Family(
-        "quality", "What the models' images are worth", ("in_distribution", "coverage", "kid", "reconstruction", "kl")
-    ),
+    Family("quality", "What the models' images are worth", QUALITIES),
     Family("split", "Strict or broad", ("strictness", "breadth", "S_1")),
     Family("bottleneck", "The four properties of the bottleneck", PROPERTIES, scores=True),
     Family("inputs", "The four properties of the other inputs", PROPERTIES, scores=True),
 )
-
-
-def is_narrow(candidate: str, kind: str) -> bool:
-    """Whether a candidate is its model's bottleneck: a compact input, its codes, or h of a U-Net."""
-    return kind in ("prior", "code") or candidate == "h"
 
 
 def points(rows: pd.DataFrame, family: Family) -> pd.DataFrame:
@@ -64,8 +60,8 @@ def points(rows: pd.DataFrame, family: Family) -> pd.DataFrame:
         rows: Tidy rows, see :data:`analysis.results.COLUMNS`, of one or several studies.
         family: Which.
     """
-    rows = first_space(rows)
-    parts: list[pd.DataFrame] = []
+    # Of each cell its own: where a labeller has no use another space has taken its place.
+    rows = pd.concat([first_space(own) for _cell, own in rows.groupby("cell", sort=False)])
     if family.name == "quality":
         parts = [_named(rows[rows["property"] == QUALITY])]
     elif family.name == "split":
@@ -84,8 +80,10 @@ def points(rows: pd.DataFrame, family: Family) -> pd.DataFrame:
 
 
 def _narrow(rows: pd.DataFrame) -> pd.Series:
-    chosen = [is_narrow(c, k) for c, k in zip(rows["candidate"], rows["kind"], strict=True)]
-    return pd.Series(chosen, index=rows.index, dtype=bool)
+    """Which rows are about their model's bottleneck: a compact input or its codes, or h of a U-Net without either."""
+    compact = rows["kind"].isin(("prior", "code"))
+    chosen: pd.Series = compact | ((rows["candidate"] == "h") & ~compact.groupby(rows["cell"]).transform("any"))
+    return chosen
 
 
 def _named(rows: pd.DataFrame, by: str = "value") -> pd.DataFrame:
@@ -107,7 +105,7 @@ def summarize(found: pd.DataFrame) -> pd.DataFrame:
         One row per (model, candidate, measure, bottleneck), from the smallest up, with these columns and trainings,
         value, low, high, least, greatest: the mean, its interval, and the lowest and the highest training.
     """
-    keys = ["model", "candidate", "measure", "bottleneck"]
+    keys = [*CURVE, "bottleneck"]
     lines: list[dict[str, Any]] = []
     for key, own in found.groupby(keys, sort=False):
         values = own["value"].to_numpy()
@@ -121,23 +119,27 @@ def summarize(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def trends(found: pd.DataFrame) -> pd.DataFrame:
-    """Whether each curve rises or falls: Kendall's τ within trainings, p-values by Holm over all that are given.
+    """Whether each curve rises or falls: Kendall's τ of trainings of the same seed, p-values by Holm over all curves.
 
     Args:
         found: As :func:`points` gives them.
 
     Returns:
-        One row per curve with the columns model, candidate, measure, sizes, trainings, tau, p_value, p_adjusted. Fewer
-        than three sizes show nothing: NaN.
+        One row per curve with the columns model, candidate, measure, sizes, seeds, steady, tau, p_value, p_adjusted,
+        least. ``sizes`` is the largest number that was tried with one seed; fewer than three show nothing: NaN. A
+        ``steady`` curve has the same value everywhere and is not tested. ``least`` is what ``p_adjusted`` would be if
+        the curve were the only perfect one.
     """
-    keys, lines = ["model", "candidate", "measure"], []
-    for key, own in found.groupby(keys, sort=False):
-        sizes = own["bottleneck"].nunique()
-        shown = trend([(part["bottleneck"], part["value"]) for _seed, part in own.groupby("seed")])
-        numbers = (shown.tau, shown.p_value) if sizes >= ENOUGH else (np.nan, np.nan)
-        lines.append((*key, sizes, own["seed"].nunique(), *numbers))
-    made = pd.DataFrame(lines, columns=[*keys, "sizes", "trainings", "tau", "p_value"])
-    return made.assign(p_adjusted=holm(made["p_value"].to_numpy(dtype=np.float64)))
+    lines = []
+    for key, own in found.groupby(CURVE, sort=False):
+        sizes = int(own.groupby("seed")["bottleneck"].nunique().max())
+        steady = sizes >= ENOUGH and bool(np.ptp(own["value"]) < EQUAL)
+        tested = trend([(part["bottleneck"], part["value"]) for _seed, part in own.groupby("seed")])
+        numbers = (tested.tau, tested.p_value, tested.least) if sizes >= ENOUGH and not steady else (np.nan,) * 3
+        lines.append((*key, sizes, own["seed"].nunique(), steady, *numbers))
+    made = pd.DataFrame(lines, columns=[*CURVE, "sizes", "seeds", "steady", "tau", "p_value", "least"])
+    adjusted = holm(made["p_value"].to_numpy(dtype=np.float64))
+    return made.assign(p_adjusted=adjusted, least=made["least"] * made["least"].notna().sum())
 
 
 def told(found: pd.DataFrame) -> list[str]:
@@ -146,27 +148,31 @@ def told(found: pd.DataFrame) -> list[str]:
     Args:
         found: As :func:`points` gives them.
     """
-    steady = found.groupby(["model", "candidate", "measure"], sort=False)["value"].transform(np.ptp) < EQUAL
-    judged, means = trends(found[~steady]), summarize(found)
-    known = judged["p_adjusted"].notna()
-    sure = known & (judged["p_adjusted"] < SIGNIFICANT)
+    judged, means = trends(found), summarize(found)
+    sure = judged["p_adjusted"] < SIGNIFICANT
+    unsure = judged["p_adjusted"].notna() & ~sure
+    powerless = unsure & (judged["least"] >= SIGNIFICANT)
+    few = judged["p_adjusted"].isna() & ~judged["steady"]
     sentences = []
     for verb, chosen in (("Rises", sure & (judged["tau"] > 0)), ("Falls", sure & (judged["tau"] < 0))):
         if chosen.any():
             curves = "; ".join(_curve(row, means) for row in judged[chosen].to_dict("records"))
             sentences.append(f"{verb} with the bottleneck: {curves}.")
-    if (open_ := known & ~sure).any():
-        names = "; ".join(
-            f"{_name(row)} (τ {_number(row['tau'])}, p {_number(row['p_adjusted'])})"
-            for row in judged[open_].to_dict("records")
-        )
-        sentences.append(f"Neither can be said of {names}: this does not say that size makes no difference.")
-    if not known.all():
-        names = "; ".join(_name(row) for row in judged[~known].to_dict("records"))
-        sentences.append(f"Fewer than {ENOUGH} sizes were tried of {names}.")
-    if steady.any():
-        alike = found[steady].drop_duplicates(["model", "candidate", "measure"]).to_dict("records")
-        names = "; ".join(f"{_name(row)}, {_number(row['value'])}" for row in alike)
+    for chosen, sentence in (
+        (unsure & ~powerless, "Neither can be said of {}: this does not say that size makes no difference."),
+        (powerless, "Too few trainings to say either of {}: more sizes or seeds are needed, however clear a trend is."),
+    ):
+        if chosen.any():
+            parts = [
+                f"{_name(row)} (τ {_number(row['tau'])}, p {_number(row['p_adjusted'])})"
+                for row in judged[chosen].to_dict("records")
+            ]
+            sentences.append(sentence.format("; ".join(parts)))
+    if few.any():
+        names = "; ".join(_name(row) for row in judged[few].to_dict("records"))
+        sentences.append(f"With no seed {ENOUGH} sizes were tried of {names}.")
+    if judged["steady"].any():
+        names = "; ".join(_steady(row, means) for row in judged[judged["steady"]].to_dict("records"))
         sentences.append(f"The same in every training, whatever the size: {names}.")
     return sentences
 
@@ -177,10 +183,18 @@ def _name(row: dict[Any, Any]) -> str:
 
 
 def _curve(row: dict[Any, Any], means: pd.DataFrame) -> str:
-    keys = ["model", "candidate", "measure"]
-    own = means[(means[keys] == [row[key] for key in keys]).all(axis=1)].to_dict("records")
-    ends = " to ".join(f"{_interval(point)} at {point['bottleneck']}" for point in (own[0], own[-1]))
+    first, *_between, last = _points_of(row, means)
+    ends = " to ".join(f"{_interval(point)} at {point['bottleneck']}" for point in (first, last))
     return f"{_name(row)}, {ends} (τ {_number(row['tau'])}, p {_number(row['p_adjusted'])})"
+
+
+def _steady(row: dict[Any, Any], means: pd.DataFrame) -> str:
+    return f"{_name(row)}, {_number(_points_of(row, means)[0]['value'])}"
+
+
+def _points_of(row: dict[Any, Any], means: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The means of one curve, from the smallest size up."""
+    return means[(means[CURVE] == [row[key] for key in CURVE]).all(axis=1)].to_dict("records")
 
 
 def _interval(point: dict[Any, Any]) -> str:

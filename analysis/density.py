@@ -71,7 +71,8 @@ def typical(evidence: Evidence) -> Iterator[Finding]:
 
     The improved precision of the draws (Kynkäänniemi et al. 2019, equation 1).
     """
-    yield Finding(in_distribution(evidence.ruler, evidence.fresh, evidence.seed), **evidence.vacuity)
+    ruler = evidence.ruler
+    yield Finding(_mean_of(evidence.inside, ruler.null, ruler.ceiling, seed=evidence.seed), **evidence.vacuity)
 
 
 @measure("density", "relative", "told_apart")

@@ -41,7 +41,8 @@ def plan(cells: Mapping[Path, DictConfig], kept: Mapping[Path, DictConfig], at_o
         config, trained = cells[cell], is_trained(cell)
         images = 0 if trained or "budget" not in config else int(config.budget.images)
         speed = _pace(config, kept[cell], threads, pace) if config.rate and not trained else math.nan
-        training = 0.0 if trained else images / speed
+        # What is only adopted takes no time.
+        training = images / speed if images else 0.0
         measuring, injecting = 0.0, 0.0
         if config.measure.n and not is_measured(config, cell):
             measuring = _took(cells, config, MEASURED_ROWS)
@@ -75,11 +76,13 @@ def _pace(config: DictConfig, kept: DictConfig, threads: int, known: dict[str, f
 
 
 def _took(cells: Mapping[Path, DictConfig], config: DictConfig, name: str) -> float:
-    """Mean seconds of a stage, of cells of the same paradigm that are done; NaN if there is none."""
+    """Mean seconds of a stage, of cells of the same paradigm done with as many images; NaN if there is none."""
     found: list[float] = []
     for cell, other in cells.items():
         if other.paradigm_name == config.paradigm_name and (cell / name).exists():
             with readable(cell / NOTES[name], "remove it and run the same command again"):
                 note: dict[str, Any] = json.loads((cell / NOTES[name]).read_text())
-            found.append(float(note["seconds"]))
+            images = note["settings"].get("n") or note["settings"]["injection"]["n"]
+            if images == (config.measure.n if name == MEASURED_ROWS else config.injection.n):
+                found.append(float(note["seconds"]))
     return statistics.fmean(found) if found else math.nan

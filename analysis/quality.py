@@ -1,8 +1,8 @@
 """Quality: what a model's own images are worth, before anything is asked of where they come from.
 
 Of images of drawn inputs: how many are in-distribution, how many real images they cover, how far they are from the real
-ones as a set. Of real images: how near the model comes to them, by its encoder or by search, and how many nats its code
-takes. Null and ceiling are those of density, of the data alone.
+ones as a set. Of real images: how much of them the model's codes or condition keep, and how many nats a code takes.
+Null and ceiling are those of density, of the data alone.
 """
 
 import math
@@ -21,21 +21,22 @@ from analysis.metrics.calibration import Estimate, bootstrap
 from analysis.metrics.checks import Array
 from analysis.results import MODEL, QUALITY, blank_row, numbered_row
 from datamodules.base import encode
-from datamodules.errors import InputError
-from paradigms.contract import Variational
+from paradigms.contract import Inputs, Invertible, Kind, Variational
 
-SEARCHED, ENCODED = "its inputs were searched for", "its inputs are the encoder's"
+ENCODED, SEARCHED, GIVEN = "of the encoder's codes", "of inputs that were searched for", "of the condition alone"
+ONLY_NOISE = "all its inputs are noise, as large as the image: they would keep any image"
 NO_ENCODER = "it has no encoder that gives a distribution over codes"
 NO_SPREAD = "its codes are points: a distribution without spread is infinitely far from the prior"
-UNTOLD = "the real images cannot be told from mixtures of two of them in this phi"
 
 
 def quality_rows(subject: Subject, rulers: list[Ruler]) -> Iterator[dict[str, Any]]:
     """Rows about the whole model, of each feature space.
 
     ``in_distribution``, ``coverage`` and ``kid`` as in :mod:`analysis.density`, of samples. ``reconstruction`` is
-    ``E d²(x, x̂) / E d²(x, x′)``, of real images x, the model's nearest x̂ and unrelated real images x′: 0 where each
-    comes back, 1 where another does; lower is better. ``kl`` is the mean of KL(q(code | x) || prior) in nats.
+    ``E d²(x, x̂) / E d²(x, x′)``, of real images x, unrelated ones x′, and x̂ that the model makes of the code of x or
+    of the condition that x meets: 0 where each comes back, 1 where another does; lower is better. Codes are the
+    encoder's, or the best that a search found, an upper bound; noise is drawn afresh, as it would keep any image.
+    ``kl`` is the mean of KL(q(code | x) || prior) in nats.
 
     Args:
         subject: The model and its images.
@@ -55,7 +56,7 @@ def quality_rows(subject: Subject, rulers: list[Ruler]) -> Iterator[dict[str, An
             if ruler.tells:
                 yield numbered_row(estimate(ruler, ruler.samples.features, subject.seed), **own)
             else:
-                yield blank_row(reason=UNTOLD, **own)
+                yield blank_row(reason=ruler.untold, **own)
         own = known | {"estimator": "reconstruction", "reason": how}
         if again is None:
             yield blank_row(**own)
@@ -66,18 +67,25 @@ def quality_rows(subject: Subject, rulers: list[Ruler]) -> Iterator[dict[str, An
 
 
 def _again(subject: Subject) -> tuple[Tensor | None, str]:
-    """The model's images that are nearest to the first n real ones, and how they were found."""
-    if subject.reconstructions is not None:
-        return subject.reconstructions[: subject.n], ENCODED
-    images, factors = subject.images[: subject.n], subject.factors
-    condition = None if factors is None else encode(factors.values[: len(images)], factors.spec)
-    if reason := refusal(subject.model, condition):
-        return None, reason
-    try:
-        inputs = inputs_of(subject.model, images, condition, "inputs of real images")
-    except InputError as error:
-        return None, str(error)
-    return generate_all(subject.model, inputs, "real images again"), SEARCHED
+    """What the model makes of the codes or the condition of the first n real images, and how these were found."""
+    model, images, factors = subject.model, subject.images[: subject.n], subject.factors
+    drawn = model.draw(len(images), subject.generator_of("reconstructions"))
+    kinds = {name: model.candidates[name].kind for name in drawn}
+    found: Inputs = {}
+    how = [name for name, kind in kinds.items() if kind is not Kind.NOISE]
+    if not how:
+        return None, ONLY_NOISE
+    if isinstance(model, Invertible):
+        found, reason = {name: value[: len(images)] for name, value in subject.codes.items()}, ENCODED
+    else:
+        condition = None if factors is None else encode(factors.values[: len(images)], factors.spec)
+        if refused := refusal(model, condition):
+            return None, refused
+        if condition is not None and all(kinds[name] is Kind.CONDITION for name in how):
+            found, reason = dict.fromkeys(how, condition.to(drawn[how[0]])), GIVEN
+        else:
+            found, reason = inputs_of(model, images, condition, "inputs of real images"), SEARCHED
+    return generate_all(model, {**drawn, **{name: found[name] for name in how}}, "real images again"), reason
 
 
 def _rate(subject: Subject) -> dict[str, Any]:

@@ -80,17 +80,28 @@ def prepared(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
         What training keeps of each that is to be run.
 
     Raises:
-        InputError: Names the first, or the last of a grid of which all would be left out.
+        InputError: Names the first that can't be and is not to be left out.
     """
     kept: dict[Path, DictConfig] = {}
     for cell, config in cells.items():
         try:
             kept[cell] = get_method(config.prepare)(config, cell)
         except (InputError, HydraException) as error:
-            line, last = one_line(error), cell == list(cells)[-1] and not kept
-            if last or not config.leave_out or not str(line).startswith(f"{config.leave_out}="):
+            line = str(one_line(error))
+            if not config.leave_out or not line.startswith(f"{config.leave_out}="):
                 raise
             print(f"{cell.name}: left out: {line}")
+    return kept
+
+
+def some(kept: dict[Path, DictConfig]) -> dict[Path, DictConfig]:
+    """The cells that are left of a grid.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not kept:
+        raise InputError("leave_out: all cells of the grid are left out, as said above: give other values")
     return kept
 
 
@@ -177,9 +188,9 @@ def launched(config: DictConfig) -> Failure | None:
         lines = Lines([cell.name], sys.stdout, live=False)
         lines.begin(cell.name)
         progress.listener = lambda stage: lines.stage(cell.name, stage)
-        if HydraConfig.get().runtime.choices["hydra/launcher"] not in HERE:
-            refuse({cell: config})
-        run(config, cell)
+        here = HydraConfig.get().runtime.choices["hydra/launcher"] in HERE
+        if here or refuse({cell: config}):
+            run(config, cell)
     except Exception as error:
         return Failure.of(error)
     finally:
@@ -209,7 +220,7 @@ def main() -> None:
         return
     study, launcher = Path(Sweep.config.dir), Sweep.config.hydra.runtime.choices["hydra/launcher"]
     if Sweep.config.plan:
-        kept = prepared(Sweep.cells)
+        kept = some(prepared(Sweep.cells))
         at_once = cells_at_once(kept, threads_of(kept)) if launcher == SIDE_BY_SIDE else 1
         print(plan({cell: Sweep.cells[cell] for cell in kept}, kept, at_once), end="")
         return
@@ -217,7 +228,7 @@ def main() -> None:
     write_whole(study / "multirun.yaml", OmegaConf.to_yaml(Sweep.config))
     cells = Sweep.cells
     if launcher in HERE:
-        kept = refuse(cells)
+        kept = some(refuse(cells))
         cells = {cell: cells[cell] for cell in kept}
     try:
         if launcher == SIDE_BY_SIDE:

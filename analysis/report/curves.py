@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.curves import FAMILIES, SHARES, Family, points, summarize, told, trends
+from analysis.curves import FAMILIES, SHARES, Family, points, told, trends
 from analysis.metrics.calibration import ABSENT, PRESENT
 from analysis.report.figures import save
 from datamodules.files import write_whole
@@ -37,10 +37,14 @@ class Shown:
 def save_curves(rows: pd.DataFrame, folder: Path) -> list[Shown]:
     """Write ``curves.<family>`` as PNG, SVG and CSV for each family that rows of several sizes tell something of.
 
+    Those that were there are removed.
+
     Args:
         rows: Tidy rows, see :data:`analysis.results.COLUMNS`.
         folder: Where to.
     """
+    for file in folder.glob("curves.*"):
+        file.unlink()
     shown = []
     for family in FAMILIES:
         found = points(rows, family)
@@ -84,7 +88,8 @@ def draw(found: pd.DataFrame, family: Family) -> Figure:
         axes.grid(color="0.92")
         if family.scores:
             axes.set_ylim(-0.04, 1.04)
-        marks = (ABSENT, PRESENT) if family.scores else own.iloc[0][["null", "ceiling"]] if measure in SHARES else ()
+        ends = found.loc[found["measure"] == measure, ["null", "ceiling"]].mean()
+        marks = (ABSENT, PRESENT) if family.scores else ends if measure in SHARES else ()
         for mark in marks:
             axes.axhline(mark, color="0.5", linestyle=":", linewidth=0.8)
     named = {line.get_label(): line for axes in panels for line in axes.get_lines() if line.get_label()[0] != "_"}
@@ -94,8 +99,8 @@ def draw(found: pd.DataFrame, family: Family) -> Figure:
 
 
 def _line(axes: Axes, own: pd.DataFrame, color: str, place: int, label: str) -> None:
-    means = summarize(own)
-    x = means["bottleneck"]
-    axes.plot(x, means["value"], DASHES[place], color=color, linewidth=1.4, label=label)
-    axes.fill_between(x, means["least"], means["greatest"], color=color, alpha=0.15, linewidth=0)
+    means = own.groupby("bottleneck")["value"].agg(["mean", "min", "max"])
+    x = means.index
+    axes.plot(x, means["mean"], DASHES[place], color=color, linewidth=1.4, label=label)
+    axes.fill_between(x, means["min"], means["max"], color=color, alpha=0.15, linewidth=0)
     axes.plot(own["bottleneck"], own["value"], MARKS[place], color=color, markersize=2.6, alpha=0.7)

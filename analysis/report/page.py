@@ -70,6 +70,7 @@ def render(
         ],
         "curves": [(shown.title, album.add(shown.picture), shown.sentences) for shown in curves],
         "qualities": [(cell, cell.quality) for cell in cells if cell.quality],
+        "no_quality": [cell.label for cell in cells if not cell.quality],
         "budgets": [budget(cell) for cell in cells],
         "labellers": labellers(cells),
         "over_seeds": over_seeds(pd.concat([cell.rows for cell in cells])).to_dict("records"),

@@ -31,6 +31,8 @@ def test_a_trend_is_told_within_trainings_whatever_lies_between_them():
     trainings = [(SIZES, np.arange(4) - 100 * seed) for seed in range(3)]
     assert trend(trainings).tau == 1
     assert trend(trainings).p_value == pytest.approx(2 / math.factorial(4) ** 3, abs=3e-4)
+    assert trend(trainings[:2]).least == pytest.approx(2 / math.factorial(4) ** 2)
+    assert trend(trainings[:2]).p_value == pytest.approx(trend(trainings[:2]).least, abs=2e-3)
     assert trend([(np.log(x), np.exp(y / 50)) for x, y in trainings]) == trend(trainings)
     assert trend([(x, -y) for x, y in trainings]).tau == -1
 
@@ -117,14 +119,25 @@ def test_what_is_told_follows_from_the_numbers(rows):
     # The same trainings, larger where they were smaller.
     rises, _neither = told(found.assign(value=1 - found["value"]))
     assert rises.startswith("Rises")
-    # Two sizes leave nothing to be told, and one training of four too little.
+    # Two sizes leave nothing to be told, one training of four too little, and different seeds cannot be compared.
     (few,) = told(found[found["bottleneck"] < 64])
-    assert few.startswith("Fewer than 3 sizes were tried of")
+    assert few.startswith("With no seed 3 sizes were tried of")
+    assert told(found.drop_duplicates(["candidate", "bottleneck"]).assign(seed=found["bottleneck"])) == [few]
     assert told(points(rows, SPLIT)) == [
         "The same in every training, whatever the size: strictness (gan-shapes), 0.90; S_1 of z (gan-shapes), 0.70."
     ]
     (one,) = told(found[found["seed"] == 0])
-    assert one.startswith("Neither")
+    assert one.startswith("Too few trainings to say either of organization of z (gan-shapes) (τ -1.00, p 0.1")
+
+
+def test_a_single_point_is_not_called_steady(rows):
+    (few,) = told(points(rows[(rows["bottleneck"] == 16) & (rows["seed"] == 0)], SPLIT))
+    assert few.startswith("With no seed 3 sizes")
+
+
+def test_the_code_of_a_model_is_its_bottleneck_and_not_its_h(rows):
+    with_code = rows.assign(cell=rows["cell"].str.replace("diffusion", "gan"))
+    assert set(points(with_code, BOTTLENECK)["candidate"]) == {"z"}
 
 
 def test_figures_are_written_where_there_are_sizes_and_always_the_same(rows, tmp_path):

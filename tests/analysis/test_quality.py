@@ -1,6 +1,7 @@
 """What a model's own images are worth, on generators whose worth is known."""
 
 import math
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -10,15 +11,17 @@ from world import PLACES, phi, render
 
 from analysis.experiment.ruler import Ruler
 from analysis.experiment.subject import Subject
-from analysis.quality import NO_ENCODER, NO_SPREAD, SEARCHED, quality_rows
+from analysis.features.factors import Factors
+from analysis.quality import GIVEN, NO_ENCODER, NO_SPREAD, SEARCHED, quality_rows
 from analysis.results import COLUMNS, MODEL, QUALITY
-from datamodules.errors import InputError
+from datamodules.base import Factor, FactorKind, Role
+from paradigms.contract import Kind, LatentCandidate, Path
 
 N = 144
 
 
-def rows_of(model):
-    subject = Subject(model, render(PLACES), None, N, 0)
+def rows_of(model, factors=None):
+    subject = Subject(model, render(PLACES), factors, N, 0)
     found = list(quality_rows(subject, [Ruler(subject, phi, "first"), Ruler(subject, phi, "second")]))
     assert all(row.keys() <= COLUMNS.keys() for row in found)
     assert {(row["candidate"], row["property"], row["headline"]) for row in found} == {(MODEL, QUALITY, False)}
@@ -32,12 +35,27 @@ class Searched(Planted):
     """A search that always ends at the right place."""
 
     def project(self, images, known):
-        return {**known, "z": PLACES[: len(images)], "u": PLACES[: len(images)]}
+        places = PLACES[torch.cdist(images.flatten(1), render(PLACES).flatten(1)).argmin(dim=1)]
+        return {**known, "z": places, "u": places}
 
 
-class OneStep(Searched):
+class Told(Planted):
+    """z is noise, which decides the picture, and u a condition, which decides nothing."""
+
+    candidates: ClassVar = {
+        "z": LatentCandidate("z", Kind.NOISE, (2,), Path.LERP),
+        "u": LatentCandidate("u", Kind.CONDITION, (2,), Path.LERP),
+    }
+
     def project(self, images, known):
-        raise InputError("one step tells nothing")
+        return {**known, "z": PLACES[: len(images)]}
+
+
+class Obeyed(Told):
+    """The condition decides the picture."""
+
+    def image(self, z, u):
+        return render((u + 1) / 2)
 
 
 class Spread(Ghosts):
@@ -97,7 +115,18 @@ def test_without_an_encoder_inputs_are_searched_for():
     rows = rows_of(Searched())
     assert rows["reconstruction"]["n"] == N
     assert rows["reconstruction"]["reason"] == SEARCHED
-    assert math.isnan(rows_of(OneStep())["reconstruction"]["value"])
+    assert rows["reconstruction"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_noise_is_drawn_afresh_and_a_condition_is_that_of_the_images():
+    places = (Factor(name, FactorKind.CONTINUOUS, 0, Role.STRUCTURE) for name in ("x", "y"))
+    known = Factors(PLACES, tuple(places))
+    ignored, obeyed = (rows_of(model(), known)["reconstruction"] for model in (Told, Obeyed))
+    assert {ignored["reason"], obeyed["reason"]} == {GIVEN}
+    assert ignored["value"] == pytest.approx(1, abs=0.25)
+    assert obeyed["value"] == pytest.approx(0, abs=1e-6)
+    # Without factors nothing tells the condition of an image.
+    assert math.isnan(rows_of(Obeyed())["reconstruction"]["value"])
 
 
 def test_the_rate_is_the_mean_divergence_in_nats():

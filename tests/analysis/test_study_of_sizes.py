@@ -43,7 +43,8 @@ def test_cells_that_cannot_be_are_left_out_and_named(study):
 def test_a_grid_without_a_cell_that_can_be_is_refused(study):
     found = run(study[0].parent, "analysis.study", *SIZES, "bottleneck=0")
     assert found.returncode == 2
-    assert "error: bottleneck=0: give at least 1" in found.stderr
+    assert "vae-shapes-b0-s0: left out: bottleneck=0: give at least 1" in found.stdout
+    assert "error: leave_out: all cells of the grid are left out" in found.stderr
     # And so is any other fault, though only some cells have it.
     other = run(study[0].parent, "analysis.study", *SIZES, "bottleneck=4", "paradigm.beta=-1,1")
     assert other.returncode == 2
@@ -74,7 +75,8 @@ def test_curves_stand_beside_the_page_on_it_and_in_wandb(study):
     assert set(quality["measure"]) == {"reconstruction", "kl"}
     assert quality.groupby("measure")[["bottleneck", "seed"]].nunique().eq([3, 2]).all(axis=None)
     page = (report / "index.html").read_text()
-    assert "with the bottleneck" in page or "Neither can be said of" in page
+    # Three sizes and two seeds: even a perfect trend might be chance.
+    assert "Too few trainings to say either of reconstruction (vae-shapes) (τ " in page
     (logged,) = (
         history
         for sink, history, _summary in map(read_run, folder.glob("wandb/offline-run-*/*.wandb"))
