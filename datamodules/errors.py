@@ -16,9 +16,10 @@ from datamodules.values import fault, ill_chosen, literal
 P = ParamSpec("P")
 
 UNWRITABLE = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
 )
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 NAMED = 10
@@ -96,6 +97,10 @@ def one_line(error: Exception) -> str | None:
         return " ".join(_told(error).split())
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return f"{error.filename}: {error.strerror}: choose a directory that can be written"
+    if isinstance(error, OSError) and error.errno in FULL:
+        # What is written by a library does not always say where to.
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: make room and run the same command again, which goes on from what is done"
     return None
 
 
