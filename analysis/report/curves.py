@@ -13,8 +13,14 @@ from analysis.report.figures import save
 from datamodules.files import write_whole
 
 COLORS = ("#1f5f8b", "#b5532a", "#3f7d3f", "#7a4b94", "#8a6d1f", "#4d4d4d")
+ASIDE = 1.05
+"""Between two curves at the same size."""
+
 DASHES, MARKS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 """Of models, and of their candidates."""
+
+BOUNDED = (*SHARES, "strictness", "S_1")
+"""Measures that are drawn up to 1, their most."""
 
 WORDS = {"kid": "KID", "kl": "KL, nats", "S_1": "S₁ of the bottleneck", "in_distribution": "in-distribution"}
 
@@ -75,8 +81,11 @@ def draw(found: pd.DataFrame, family: Family) -> Figure:
     candidates = {model: list(dict.fromkeys(own["candidate"])) for model, own in found.groupby("model", sort=False)}
     sizes = sorted(found["bottleneck"].unique())
     for axes, measure in zip(panels, measures, strict=True):
-        for (model, candidate), own in found[found["measure"] == measure].groupby(["model", "candidate"], sort=False):
+        curves = list(found[found["measure"] == measure].groupby(["model", "candidate"], sort=False))
+        for i, ((model, candidate), own) in enumerate(curves):
             place = candidates[str(model)].index(candidate) if candidate else 0
+            # A little to the side of one another, so that none hides another.
+            own = own.assign(bottleneck=own["bottleneck"] * ASIDE ** (i - (len(curves) - 1) / 2))
             label = f"{model} {candidate}".strip()
             _line(axes, own, COLORS[models.index(str(model)) % len(COLORS)], place % len(MARKS), label)
         axes.set_xscale("log", base=2)
@@ -86,8 +95,8 @@ def draw(found: pd.DataFrame, family: Family) -> Figure:
         axes.set_xlabel("values in the bottleneck", fontsize=7)
         axes.tick_params(labelsize=7)
         axes.grid(color="0.92")
-        if family.scores:
-            axes.set_ylim(-0.04, 1.04)
+        if measure in BOUNDED:
+            axes.set_ylim(min(-0.04, axes.get_ylim()[0]), 1.04)
         ends = found.loc[found["measure"] == measure, ["null", "ceiling"]].mean()
         marks = (ABSENT, PRESENT) if family.scores else ends if measure in SHARES else ()
         for mark in marks:
