@@ -21,6 +21,8 @@ UNWRITABLE = (
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""Launchers of Hydra's that come with an extra of ours."""
 
 NAMED = 10
 """Most names that one message lists."""
@@ -110,6 +112,8 @@ def _told(error: Exception) -> str:
         return str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and name in EXTRAS:
+            return f"{group}={name} is not installed: pip install '.[{EXTRAS[name]}]'"
         # Hydra's own groups are no directories of ours.
         written = "" if group.startswith("hydra/") else f", or write configs/{group}/{name}.yaml"
         return f"{group}={name}: give one of {', '.join(error.options)}{written}"
