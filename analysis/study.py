@@ -159,6 +159,13 @@ def run(config: DictConfig, cell: Path) -> None:
             inject(config, cell)
 
 
+def is_done(cell: Path) -> bool:
+    """Whether a cell of the sweep has nothing left to do."""
+    config = Sweep.cells[cell]
+    measured = not config.measure.n or is_measured(config, cell)
+    return is_trained(cell) and measured and (not config.inject or is_injected(config, cell))
+
+
 @hydra.main(config_path=CONFIGS, config_name="study", version_base="1.3")
 @reports_errors
 def app(config: DictConfig) -> None:
@@ -236,7 +243,7 @@ def main() -> None:
             failures = run_cells(run, cells, threads_of(kept), lines)
         else:
             overrides = {cell: Sweep.overrides[cell] for cell in cells}
-            failures = launch_cells(launched, overrides, Sweep.config, Sweep.loader)
+            failures = launch_cells(launched, overrides, is_done, Sweep.config, Sweep.loader)
         note_failures(cells, {name: failure.line for name, failure in failures.items()})
     finally:
         # Also when a cell failed: the others have been run.
