@@ -70,7 +70,9 @@ def split_table(rows: pd.DataFrame) -> str:
     lines = []
     for cell, own in summaries(rows).items():
         entries = [_number(own[name]) for name in SUMMARY]
-        lines.append("".join([f"  {cell:<34.34}", *(f"{entry:<22}" for entry in entries)]).rstrip())
+        # A name that is too long has a line of its own.
+        name = f"  {cell:<34}" if len(cell) < 34 else f"  {cell}\n{'':<36}"
+        lines.append("".join([name, *(f"{entry:<22}" for entry in entries)]).rstrip())
     if not lines:
         return ""
     head = "".join(f"{name:<22}" for name in ("strictness", "of layers", "breadth of layers")).rstrip()

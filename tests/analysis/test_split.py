@@ -164,6 +164,10 @@ def test_a_feed_forward_generator_is_strict_and_has_one_path():
     assert of_model.loc["strictness", "protocol"] == "independent"
     assert "strict or broad:" in split_table(rows)
     assert split_table(rows[:0]) == ""
+    # A name is never cut short: those of a grid differ at their ends.
+    long = split_table(rows.assign(cell="x" * 60 + "-b16-s0"))
+    assert f"  {'x' * 60}-b16-s0\n" in long
+    assert all(len(line) <= 100 for line in long.splitlines())
 
 
 def test_without_factors_roles_are_told_by_how_images_look():
