@@ -10,6 +10,7 @@ from commands import run
 from tiny_study import VAE
 
 from datamodules.errors import one_line
+from datamodules.files import digest_of
 
 STUDY = (*VAE, "study=demo", "hydra/launcher=basic", "wandb.mode=disabled", "measure.candidates=[mu]", "dir=study")
 
@@ -48,8 +49,6 @@ REPORT = ("analysis.report", "study=study")
     ("file", "lost", "command", "told"),
     [
         (f"{CELL}/weights.safetensors", (), MEASURE, "has changed since"),
-        # Its hash would give it away: so that it is read at all.
-        (f"{CELL}/weights.safetensors", (f"{CELL}/manifest.json",), MEASURE, "holds no trained model"),
         (
             f"{CELL}/checkpoints/last.ckpt",
             (f"{CELL}/manifest.json",),
@@ -74,6 +73,21 @@ def test_a_damaged_file_is_named_and_nothing_in_it_is_run(whole, tmp_path, damag
     line = found.stderr.splitlines()[-1]
     assert line.startswith("error: ")
     assert told in line
+    assert "Traceback" not in found.stderr
+    assert not list(tmp_path.rglob("executed"))
+
+
+@pytest.mark.parametrize("damage", [half, pickled])
+def test_weights_that_no_hash_gives_away_are_refused_and_not_run(whole, tmp_path, damage):
+    shutil.copytree(whole, tmp_path / "copy")
+    weights, manifest = (tmp_path / "copy" / CELL / name for name in ("weights.safetensors", "manifest.json"))
+    before = digest_of(weights)
+    damage(weights)
+    manifest.write_text(manifest.read_text().replace(before, digest_of(weights)))
+    module, *arguments = MEASURE
+    found = run(tmp_path / "copy", module, *arguments)
+    assert found.returncode == 2
+    assert "does not fit config.yaml: train again" in found.stderr.splitlines()[-1]
     assert "Traceback" not in found.stderr
     assert not list(tmp_path.rglob("executed"))
 
