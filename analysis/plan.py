@@ -39,8 +39,8 @@ def plan(cells: Mapping[Path, DictConfig], kept: Mapping[Path, DictConfig], at_o
     lines, total, unknown = [_line("cell", ("images", "images/s", "training", "measuring", "injecting"))], 0.0, 0
     for cell in tqdm(kept, desc="timing", leave=False):
         config, trained = cells[cell], is_trained(cell)
-        images = 0 if trained or "budget" not in config else int(config.budget.images)
-        speed = _pace(config, kept[cell], threads, pace) if config.rate and not trained else math.nan
+        images = 0 if trained or config.rate is None else int(config.budget.images)
+        speed = _pace(config, kept[cell], threads, pace) if images else math.nan
         # What is only adopted takes no time.
         training = images / speed if images else 0.0
         measuring, injecting = 0.0, 0.0

@@ -58,6 +58,15 @@ class Obeyed(Told):
         return render((u + 1) / 2)
 
 
+class Kept(Told):
+    """An encoder that finds the noise as well, which alone decides the picture."""
+
+    candidates: ClassVar = Told.candidates | {"u": LatentCandidate("u", Kind.PRIOR, (2,), Path.LERP)}
+
+    def invert(self, images):
+        return {"z": PLACES[: len(images)], "u": PLACES[: len(images)]}
+
+
 class Spread(Ghosts):
     """The code of each image is N(2, 3²) in one dimension."""
 
@@ -125,6 +134,8 @@ def test_noise_is_drawn_afresh_and_a_condition_is_that_of_the_images():
     assert {ignored["reason"], obeyed["reason"]} == {GIVEN}
     assert ignored["value"] == pytest.approx(1, abs=0.25)
     assert obeyed["value"] == pytest.approx(0, abs=1e-6)
+    # Also where an encoder finds noise that would bring the picture back.
+    assert rows_of(Kept())["reconstruction"]["value"] == pytest.approx(1, abs=0.25)
     # Without factors nothing tells the condition of an image.
     assert math.isnan(rows_of(Obeyed())["reconstruction"]["value"])
 
