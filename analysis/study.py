@@ -80,10 +80,13 @@ def prepared(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
         What training keeps of each that is to be run.
 
     Raises:
-        InputError: Names the first that can't be and is not to be left out.
+        InputError: Names the first that can't be and is not to be left out, or a switch that is neither on nor off.
     """
     kept: dict[Path, DictConfig] = {}
     for cell, config in cells.items():
+        for name in ("plan", "inject"):
+            if not isinstance(config[name], bool):
+                raise InputError(f"{name}={config[name]}: give true or false")
         try:
             kept[cell] = get_method(config.prepare)(config, cell)
         except (InputError, HydraException) as error:

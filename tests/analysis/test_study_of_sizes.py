@@ -90,3 +90,10 @@ def test_the_configuration_of_a_grid_is_that_of_its_first_cell(tmp_path):
     assert found.returncode == 0, found.stderr[-2000:]
     config = OmegaConf.create(found.stdout)
     assert (config.seed, config.paradigm._target_) == (5, "paradigms.gan.GAN")
+
+
+@pytest.mark.parametrize("asked", ["plan=maybe", "inject=flase"])
+def test_a_switch_is_on_or_off(tmp_path, asked):
+    found = run(tmp_path, "analysis.study", *VAE, "study=demo", asked)
+    assert found.returncode == 2
+    assert f"error: {asked}: give true or false" in found.stderr
