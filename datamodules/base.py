@@ -1,8 +1,9 @@
-"""What every data set gives: images in memory, factors of variation, captions, and seeded splits."""
+"""What every data set gives: images, factors of variation, captions, and seeded splits."""
 
 import hashlib
 import json
 import math
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ SMALLEST_TEST = 24
 
 RESERVED = frozenset({"all", *Role})
 """What the results call the whole image and the factors of a role together: no factor can have such a name."""
+
+
+PIECE = 1024
+"""Images of a mapped file that are in memory at a time where all are read."""
 
 
 @dataclass(frozen=True)
@@ -99,21 +104,28 @@ def encode(values: Tensor, factors: Sequence[Factor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Images:
-    """A whole data set in memory.
+    """Images with what is said of them.
 
     Attributes:
         pixels: (N, C, H, W) uint8.
         values: (N, K) float, one column per factor.
         captions: N strings.
+        mapped: The file whose bytes the pixels are, where they are not in memory.
     """
 
     pixels: Tensor
     values: Tensor
     captions: Sequence[str]
+    mapped: mmap.mmap | None = None
 
     def subset(self, index: Tensor) -> "Images":
         """The images at the positions ``index`` (M,)."""
         return Images(self.pixels[index], self.values[index], [self.captions[i] for i in index.tolist()])
+
+    def let_go(self) -> None:
+        """Hold nothing in memory of what was read of a mapped file: it is read again when it is asked for."""
+        if self.mapped is not None:
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -121,10 +133,11 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float().div_(127.5).sub_(1)
 
 
-class InMemoryDataset(Dataset[Batch]):
+class ImageDataset(Dataset[Batch]):
     """Serves whole batches by index tensor; pixels stay uint8, where they were put, until a batch asks for them."""
 
     def __init__(self, images: Images, device: torch.device) -> None:
+        self.images = images
         self.pixels = images.pixels.to(device)
         self.values = images.values.to(device)
         self.captions = images.captions
@@ -134,15 +147,17 @@ class InMemoryDataset(Dataset[Batch]):
 
     def __getitem__(self, index: Tensor) -> Batch:
         at = index.to(self.pixels.device)
+        image = to_float(self.pixels.index_select(0, at))
+        self.images.let_go()
         return {
-            "image": to_float(self.pixels.index_select(0, at)),
+            "image": image,
             "factors": self.values.index_select(0, at),
             "caption": [self.captions[i] for i in index.tolist()],
         }
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """Base of all data sets: subclasses say what their factors are and give their images.
+    """Base of all data sets: subclasses say what their factors are and give their images in splits.
 
     Args:
         image_size: Height and width of the images in pixels.
@@ -192,12 +207,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self._splits: Mapping[str, Images] | None = None
 
     @abstractmethod
-    def load(self) -> Images:
-        """The images that are to be divided."""
-
     def load_splits(self) -> Mapping[str, Images]:
-        """``train``, ``val`` and ``test`` images, disjoint; a data set that comes with a test split puts that in."""
-        return self.divide(self.load())
+        """``train``, ``val`` and ``test`` images, disjoint."""
 
     def divide(self, images: Images) -> dict[str, Images]:
         """Shuffle by seed and cut into ``train``, ``val`` and ``test``; identical pictures all go to one of them."""
@@ -263,7 +274,9 @@ class ImageDataModule(LightningDataModule, ABC):
         found = hashlib.sha256(repr(self.factors).encode())
         for name, images in sorted(self.splits.items()):
             found.update(f"{name} {tuple(images.pixels.shape)}".encode())
-            found.update(images.pixels.numpy().data)
+            for part in images.pixels.split(PIECE):
+                found.update(part.numpy().data)
+                images.let_go()
             found.update(images.values.numpy().data)
             found.update(json.dumps(list(images.captions)).encode())
         return found.hexdigest()
@@ -310,7 +323,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of training images until the budget is spent."""
-        dataset = InMemoryDataset(self.splits["train"], self._device())
+        dataset = ImageDataset(self.splits["train"], self._device())
         sampler = self._sampler(len(dataset))
         # A generator of its own: else each new iterator draws from the global one and a resumed run differs.
         return DataLoader(dataset, sampler=sampler, batch_size=None, generator=torch.Generator())

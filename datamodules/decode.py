@@ -1,6 +1,7 @@
 """One image file as pixels, and what is said of files that cannot be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ WHITE = 2**16 - 1
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
+Content = Path | BytesIO
+"""What holds an image: a file, or its bytes."""
+
+
 class UnreadableError(Exception):
     """Why an image file cannot be used, in words that follow upon its name."""
 
@@ -50,10 +55,10 @@ class Picture(NamedTuple):
     brightest: int | None
 
 
-def _open(path: Path) -> Image.Image:
+def _open(content: Content) -> Image.Image:
     """Open an image without decoding it."""
     try:
-        image = Image.open(path, formats=sorted(set(FORMATS.values())))
+        image = Image.open(content, formats=sorted(set(FORMATS.values())))
     except Image.DecompressionBombError as error:
         raise _too_large() from error
     except (OSError, ValueError, SyntaxError) as error:
@@ -70,11 +75,11 @@ def _too_large() -> UnreadableError:
     return UnreadableError(f"has more than {MAX_PIXELS:,} pixels")
 
 
-def read_image(path: Path, image_size: int, channels: int) -> Picture:
+def read_image(content: Content, image_size: int, channels: int) -> Picture:
     """Decode one image, upright, on white where it is transparent, its short side fitted and its centre cropped.
 
     Args:
-        path: The file.
+        content: What holds it.
         image_size: Height and width of the result in pixels.
         channels: 1 for grey, 3 for colour.
 
@@ -82,7 +87,7 @@ def read_image(path: Path, image_size: int, channels: int) -> Picture:
         UnreadableError: The file is no image, is damaged, is too large, or has pixels of more than 16 bits.
     """
     brightest = None
-    with _open(path) as image:
+    with _open(content) as image:
         # JPEG can be decoded at a fraction of its size, which is several times faster for photographs.
         image.draft(None, (image_size, image_size))
         try:
@@ -102,46 +107,51 @@ def read_image(path: Path, image_size: int, channels: int) -> Picture:
     return Picture(pixels, brightest)
 
 
-def refuse(folder: Path, faults: Mapping[Path, UnreadableError]) -> None:
-    """Say of all files at once why they cannot be used.
+def refuse(where: str, faults: Mapping[Path, UnreadableError]) -> None:
+    """Say of all images at once why they cannot be used.
 
     Args:
-        folder: The folder.
-        faults: What is wrong, by path relative to it.
+        where: The setting that says where they are, and its value.
+        faults: What is wrong, by name.
 
     Raises:
         InputError: There is a fault.
     """
     if faults:
         told = listed([f"{file} {faults[file]}" for file in sorted(faults)])
-        raise InputError(f"data.folder={folder} holds what cannot be used: {told}: replace it or remove it")
+        raise InputError(f"{where} holds what cannot be used: {told}: replace it or remove it")
 
 
-def common_size(folder: Path, files: Sequence[Path]) -> int:
+def common_size(where: str, names: Sequence[Path], content: Callable[[int], Content]) -> int:
     """The height and width that all images share.
+
+    Args:
+        where: The setting that says where they are, and its value.
+        names: Of the images.
+        content: What holds the image of a number.
 
     Raises:
         InputError: They differ, are not square, or cannot be read.
     """
     sizes: dict[Path, tuple[int, int]] = {}
     faults: dict[Path, UnreadableError] = {}
-    for file in files:
+    for number, name in enumerate(names):
         try:
-            with _open(folder / file) as image:
-                sizes[file] = image.size
+            with _open(content(number)) as image:
+                sizes[name] = image.size
         except UnreadableError as fault:
-            faults[file] = fault
-    refuse(folder, faults)
+            faults[name] = fault
+    refuse(where, faults)
     remedy = "set data.image_size (such as 32) to have all scaled and cropped"
-    first = sizes[files[0]]
-    for file, size in sizes.items():
+    first = sizes[names[0]]
+    for name, size in sizes.items():
         if size != first:
             raise InputError(
-                f"data.image_size=null needs images of one size, but in {folder} {files[0]} is {first[0]}x{first[1]} "
-                f"and {file} is {size[0]}x{size[1]}: {remedy}"
+                f"data.image_size=null needs images of one size, but of {where} {names[0]} is {first[0]}x{first[1]} "
+                f"and {name} is {size[0]}x{size[1]}: {remedy}"
             )
     if first[0] != first[1]:
         raise InputError(
-            f"data.image_size=null needs square images, but {folder / files[0]} is {first[0]}x{first[1]}: {remedy}"
+            f"data.image_size=null needs square images, but of {where} {names[0]} is {first[0]}x{first[1]}: {remedy}"
         )
     return first[0]

@@ -90,13 +90,9 @@ class FashionMNIST(ImageDataModule):
             raise InputError(f"data.image_size={image_size}: Fashion-MNIST needs at least {NATIVE_SIZE}")
         self.root, self.download = Path(root).expanduser(), download
 
-    def load(self) -> Images:
-        """The published training images."""
-        return self._images(train=True)
-
     def load_splits(self) -> Mapping[str, Images]:
         """The published training images in two parts, and the published test images."""
-        return {**super().load_splits(), "test": self._images(train=False)}
+        return {**self.divide(self._images(train=True)), "test": self._images(train=False)}
 
     def _images(self, train: bool) -> Images:
         pixels, classes = self._from_debian(train) if DEBIAN_FILES.is_dir() else self._from_torchvision(train)

@@ -72,6 +72,23 @@ def check_writable(setting: str, folder: Path) -> None:
 
 
 @contextmanager
+def keeping(cache_dir: Path, name: str) -> Iterator[None]:
+    """Around the writing of a file of the cache, whose directory is made if need be.
+
+    Raises:
+        InputError: It cannot be written there.
+    """
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(
+            f"data.cache_dir={cache_dir}: {name} cannot be written there ({error.strerror}): choose a directory that "
+            "can be, with data.cache_dir=<directory>"
+        ) from error
+
+
+@contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Have ``folder`` for this process alone: another that wants it waits, and says for whom.
 

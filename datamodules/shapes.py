@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 
 from datamodules.base import Factor, FactorKind, ImageDataModule, Images, Role
 from datamodules.errors import InputError
-from datamodules.files import write_whole
+from datamodules.files import keeping, write_whole
 
 SHAPES = ("square", "ellipse", "triangle", "star")
 FACTORS = (
@@ -207,6 +207,10 @@ class Shapes(ImageDataModule):
         settings = [RENDERER_VERSION, self.num_images, self.image_size, self.seed]
         return self.cache_dir / f"shapes-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.safetensors"
 
+    def load_splits(self) -> Mapping[str, Images]:
+        """The pictures of :meth:`load`, divided."""
+        return self.divide(self.load())
+
     def load(self) -> Images:
         """The pictures from the cache, else rendered and put there."""
         # A salt, so that the numbers are not those that shuffle the splits.
@@ -214,7 +218,8 @@ class Shapes(ImageDataModule):
         pixels = self._cached(values)
         if pixels is None:
             pixels = render(values, self.image_size)
-            self._keep({"pixels": pixels, "values": values})
+            with keeping(self.cache_dir, self.cache_file.name):
+                write_whole(self.cache_file, save({"pixels": pixels, "values": values}))
         return Images(pixels, values, describe(values))
 
     def _cached(self, values: Tensor) -> Tensor | None:
@@ -229,13 +234,3 @@ class Shapes(ImageDataModule):
             fault = f"cannot be read ({error})"
         print(f"warning: {self.cache_file} {fault}: rendering it again")
         return None
-
-    def _keep(self, tensors: dict[str, Tensor]) -> None:
-        try:
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            write_whole(self.cache_file, save(tensors))
-        except OSError as error:
-            raise InputError(
-                f"data.cache_dir={self.cache_dir}: {self.cache_file.name} cannot be written there ({error.strerror}): "
-                "choose a directory that can be, with data.cache_dir=<directory>"
-            ) from error

@@ -44,6 +44,9 @@ class Sides(ImageDataModule):
         )
         return Images(pixels, values, [""] * self.number)
 
+    def load_splits(self):
+        return self.divide(self.load())
+
 
 def kept(folder):
     return sorted(path.name for path in folder.glob("*.safetensors"))

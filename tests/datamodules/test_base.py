@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.base import Factor, FactorKind, ImageDataModule, Images, InMemoryDataset, Role, encode, to_float
+from datamodules.base import Factor, FactorKind, ImageDataModule, ImageDataset, Images, Role, encode, to_float
 from datamodules.budget import BudgetSampler
 from datamodules.errors import InputError, reports_errors
 
@@ -28,6 +28,9 @@ class Numbered(ImageDataModule):
     def load(self) -> Images:
         pixels = self.grey[:, None, None, None].expand(-1, 1, 2, 2).contiguous()
         return Images(pixels, self.grey[:, None].float(), [str(g) for g in self.grey.tolist()])
+
+    def load_splits(self) -> dict[str, Images]:
+        return self.divide(self.load())
 
 
 def members(data: ImageDataModule) -> dict[str, list[int]]:
@@ -188,7 +191,7 @@ def test_encode_makes_distances_meaningful() -> None:
 
 def test_pixels_become_floats_between_minus_one_and_one() -> None:
     assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
-    dataset = InMemoryDataset(Numbered().load(), torch.device("cpu"))
+    dataset = ImageDataset(Numbered().load(), torch.device("cpu"))
     dataset[torch.tensor([1, 2])]["image"].zero_()
     assert dataset.pixels[2].unique().tolist() == [2]
 

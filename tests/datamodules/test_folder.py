@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from folders import make, refused, write_metadata
+from folders import make, read, refused, write_metadata
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -289,7 +289,7 @@ def test_classes_and_captions_called_none_are_what_they_are_called(pictures: Pat
     (pictures / "metadata.csv").write_text(f"file,kind,caption\n{rows}")
     data = make(pictures, budget)
     assert [factor.labels for factor in data.factors] == [tuple(sorted(classes))]
-    assert set(data.load().captions) == set(classes)
+    assert set(data.table.captions) == set(classes)
 
 
 def test_a_name_is_found_in_either_normal_form(pictures: Path, budget: dict[str, int]) -> None:
@@ -297,7 +297,7 @@ def test_a_name_is_found_in_either_normal_form(pictures: Path, budget: dict[str,
     (pictures / "0.png").rename(pictures / f"{decomposed}.png")
     rows = "".join(f"{i or composed}.png,{i}\n" for i in range(24))
     (pictures / "metadata.csv").write_text(f"file,size\n{rows}", encoding="utf-8")
-    assert len(make(pictures, budget).load().pixels) == 24
+    assert len(read(make(pictures, budget))) == 24
 
 
 def test_lines_are_counted_as_an_editor_does(pictures: Path, budget: dict[str, int]) -> None:
@@ -312,7 +312,7 @@ def test_a_png_with_much_text_is_read(pictures: Path, budget: dict[str, int]) ->
     picture = Image.open(pictures / "0.png")
     picture.load()
     picture.save(pictures / "0.png", pnginfo=text)
-    assert len(make(pictures, budget).load().pixels) == 24
+    assert len(read(make(pictures, budget))) == 24
 
 
 def test_copies_of_one_picture_are_called_that(pictures: Path, budget: dict[str, int]) -> None:

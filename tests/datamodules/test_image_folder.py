@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from folders import make, refused
+from folders import make, read, refused
 from PIL import Image
 
 from datamodules.base import Factor, FactorKind, Role
@@ -16,7 +16,7 @@ from datamodules.base import Factor, FactorKind, Role
 
 def test_images_are_read_exactly(pictures: Path, budget: dict[str, int]) -> None:
     data = make(pictures, budget)
-    pixels = data.load().pixels
+    pixels = read(data)
     assert [path.name for path in data.files] == sorted(f"{i}.png" for i in range(24))
     for path, image in zip(data.files, pixels, strict=True):
         assert np.array_equal(np.array(Image.open(pictures / path)), image.permute(1, 2, 0).numpy())
@@ -57,14 +57,14 @@ def test_images_are_fitted_cropped_upright_and_put_on_white(tmp_path: Path, budg
     turned.save(tmp_path / "b.png", exif=exif)
     Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(tmp_path / "c.png")
     Image.new("L", (20, 20), 77).save(tmp_path / "d.jpg", quality=100)
-    a, b, c, d = make(tmp_path, budget, image_size=10).load().pixels
+    a, b, c, d = read(make(tmp_path, budget, image_size=10))
     assert a[0].min() > 230
     assert a[1:].max() == 0
     assert b[1, :, 0].max() == 0
     assert b[1, :, 9].min() == 255
     assert c.min() == 255
     assert d.unique().tolist() == [77]
-    assert make(tmp_path, budget, image_size=10, channels=1).load().pixels.shape == (4, 1, 10, 10)
+    assert read(make(tmp_path, budget, image_size=10, channels=1)).shape == (4, 1, 10, 10)
 
 
 def test_a_large_jpeg_is_reduced_as_well_as_a_png(tmp_path: Path, budget: dict[str, int]) -> None:
@@ -72,14 +72,14 @@ def test_a_large_jpeg_is_reduced_as_well_as_a_png(tmp_path: Path, budget: dict[s
     picture = Image.fromarray(np.broadcast_to(waves[None, :, None], (480, 640, 3)).copy())
     picture.save(tmp_path / "a.jpg", quality=95)
     picture.save(tmp_path / "b.png")
-    jpeg, png = make(tmp_path, budget, image_size=240).load().pixels.int()
+    jpeg, png = read(make(tmp_path, budget, image_size=240)).int()
     assert (jpeg - png).abs().max() <= 8
 
 
 def test_image_size_null_takes_the_images_as_they_are(pictures: Path, budget: dict[str, int]) -> None:
     data = make(pictures, budget, image_size=None)
     assert data.image_shape == (3, 12, 12)
-    assert torch.equal(data.load().pixels, make(pictures, budget).load().pixels)
+    assert torch.equal(read(data), read(make(pictures, budget)))
 
 
 def test_hidden_files_and_texts_are_passed_over(pictures: Path, budget: dict[str, int]) -> None:
@@ -170,7 +170,7 @@ def test_images_of_16_bits_are_scaled_to_8(
     else:
         Image.fromarray(ramp).save(tmp_path / f"a.{suffix}")
     Image.fromarray(np.full((12, 12), 3, dtype=np.uint8)).save(tmp_path / "b.png")
-    a, b = make(tmp_path, budget, channels=1).load().pixels
+    a, b = read(make(tmp_path, budget, channels=1))
     assert np.array_equal(a[0].numpy(), (ramp / 257).round())
     assert b.unique().tolist() == [3]
     told = "1 images have 16 bits a pixel and are scaled to 8, 65,535 to 255; the brightest of their pixels is 65,535"
