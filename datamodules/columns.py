@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules import base
 from datamodules.base import Factor, FactorKind, Role
 from datamodules.errors import InputError
 from datamodules.metadata import UNSAID, Table, is_list
@@ -19,6 +20,9 @@ IDENTIFIER = re.compile(r"(?i:(.*[\s_.-])?(id|uid|uuid|guid|index|idx|key|hash|m
 
 COMMA = re.compile(r"\s*[+-]?\d[\d.,]*\s*")
 """Numbers as half of Europe writes them, or with marks between thousands."""
+
+RESERVED = base.RESERVED | {"image", "candidate", "umap_1", "umap_2"}
+"""The last are columns of the embeddings, beside which the factors stand."""
 
 EXACT = 2**53
 """From here on not every whole number is one in double precision: no quantity is written so."""
@@ -74,11 +78,14 @@ def to_factor(table: Table, name: str, cells: Sequence[Any], role: Role) -> tupl
     """A column as a factor and its values (N,): numbers scaled to [0, 1], texts as numbers of classes.
 
     Raises:
-        InputError: A value is missing or a list, all are the same, or there are too many different texts.
+        InputError: The name is one of ours; a value is missing or a list, all are the same, or there are too many
+            different texts.
     """
     where = table.source
+    if name in RESERVED:
+        raise InputError(f"{where} has a column {name!r}, a name that the results use: rename it")
     if any(is_list(cell) for cell in cells):
-        raise InputError(f"data.folder: {where} has lists in {name!r}, no numbers or texts: remove the column")
+        raise InputError(f"{where} has lists in {name!r}, no numbers or texts: {table.without}")
     numbers = [_number(cell) for cell in cells]
     said = ["" if cell is None else str(cell).strip().lower() for cell in cells]
     numeric = any(number is not None for number in numbers) and all(
@@ -89,11 +96,11 @@ def to_factor(table: Table, name: str, cells: Sequence[Any], role: Role) -> tupl
         at = missing.index(True)
         written = f", which says {cells[at]!r}" if said[at] else ""
         raise InputError(
-            f"data.folder: {where} has no {name!r} for {table.files[at]} ({table.places[at]}{written}): fill it in, or "
-            "remove the column"
+            f"{where} has no {name!r} for {table.files[at]} ({table.places[at]}{written}): fill it in, or "
+            f"{table.without}"
         )
     if len(set(numbers if numeric else map(str, cells))) == 1:
-        raise InputError(f"data.folder: {where} has one {name!r} for all images, so it is no factor: remove the column")
+        raise InputError(f"{where} has one {name!r} for all images, so it is no factor: {table.without}")
     if numeric:
         # Exactly, as whole numbers may be larger than double precision tells apart.
         exact = [Fraction(number) for number in numbers if number is not None]
@@ -105,15 +112,15 @@ def to_factor(table: Table, name: str, cells: Sequence[Any], role: Role) -> tupl
     counted = [label for label in labels if label.strip().lower() not in UNSAID]
     if (commas := [label for label in counted if "," in label]) and all(map(COMMA.fullmatch, counted)):
         raise InputError(
-            f"data.folder: {where} has numbers with commas in {name!r}, as {commas[0]!r}: write them with a point, "
+            f"{where} has numbers with commas in {name!r}, as {commas[0]!r}: write them with a point, "
             "and without marks between thousands"
         )
     if 2 * len(labels) > len(cells):
-        what, remedy = "texts", "remove the column, or call it 'caption'"
+        what, remedy = "texts", f"{table.without}, or call it 'caption'"
         if not table.places:
             what, remedy = "subfolders", "put more images into each, or all into one folder"
         raise InputError(
-            f"data.folder: {where} has {len(labels)} different {what} of {name!r} for {len(cells)} images, too many "
+            f"{where} has {len(labels)} different {what} of {name!r} for {len(cells)} images, too many "
             f"for classes: {remedy}"
         )
     order = {label: number for number, label in enumerate(labels)}

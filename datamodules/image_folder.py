@@ -7,7 +7,7 @@ from typing import Any
 from datamodules.collection import Collection
 from datamodules.errors import InputError, listed
 from datamodules.folder import SPLIT_OF, find, layout
-from datamodules.metadata import Table, read_tables
+from datamodules.metadata import HERE, Table, read_tables
 
 
 class ImageFolder(Collection):
@@ -61,7 +61,9 @@ class ImageFolder(Collection):
             self.laid = layout(self.folder, self.found.images)
             named = self.laid.classes
             captions = [""] * len(self.found.images) if named is None else [f"a photo of {name}" for name in named]
-            table = Table(self.folder, self.found.images, captions, {} if named is None else {"class": named}, [])
+            table = Table(
+                f"{HERE}{self.folder}", self.found.images, captions, {} if named is None else {"class": named}, []
+            )
         super().__init__(
             where=f"data.folder={self.folder}",
             table=table,

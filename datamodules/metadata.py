@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from datamodules import base
 from datamodules.decode import FORMATS
 from datamodules.errors import InputError, listed
 from datamodules.files import readable
+
+HERE = "data.folder: "
+"""The setting that says where a table is, before its path in messages."""
 
 REMEDIES = {
     ".csv": "save it as comma-separated UTF-8",
@@ -28,9 +30,6 @@ REMEDIES = {
 
 COLUMNS = {"file": ("file", "file_name"), "caption": ("caption", "text")}
 """What the columns that are no factors may be called: as we do, or as in Hugging Face's image folders."""
-
-RESERVED = base.RESERVED | {"image", "candidate", "umap_1", "umap_2"}
-"""The last are columns of the embeddings, beside which the factors stand."""
 
 UNSAID = frozenset({"", "-", "?", "na", "n/a", "#n/a", "nan", "none", "null", "inf", "+inf", "-inf"})
 """What stands among numbers where there is none, in lower case; among texts these are texts."""
@@ -50,18 +49,20 @@ class Table:
     """What is said of some images.
 
     Attributes:
-        source: Where it is from, for messages.
+        source: Where it is from, for messages: a setting and its value.
         files: The images, as paths relative to the folder of the data set.
         captions: Of each; empty texts where there are none.
         columns: All others: their cells as they are written, ``None`` where nothing is.
         places: Where each row stands, as in "line 3"; empty where subfolders said it.
+        without: How a column that can be no factor is left out.
     """
 
-    source: Path
+    source: str
     files: list[Path]
     captions: list[str]
     columns: dict[str, list[Any]]
     places: list[str]
+    without: str = "remove the column"
 
 
 def read_tables(folder: Path, paths: Sequence[Path], images: Sequence[Path]) -> Table:
@@ -83,21 +84,19 @@ def read_tables(folder: Path, paths: Sequence[Path], images: Sequence[Path]) -> 
     first = tables[0]
     for table in tables[1:]:
         if table.columns.keys() != first.columns.keys():
-            told = [f"{', '.join(t.columns) or 'no factors'} in {t.source}" for t in (first, table)]
+            told = [f"{', '.join(t.columns) or 'no factors'} in {t.source.removeprefix(HERE)}" for t in (first, table)]
             raise InputError(
                 f"data.folder={folder} holds tables with other columns: {'; '.join(told)}: make them alike"
             )
     joined = Table(
-        first.source if len(tables) == 1 else folder,
+        first.source if len(tables) == 1 else f"{HERE}{folder}",
         [file for table in tables for file in table.files],
         [caption for table in tables for caption in table.captions],
         {name: [cell for table in tables for cell in table.columns[name]] for name in first.columns},
-        [f"{place} of {table.source.relative_to(folder)}" for table in tables for place in table.places],
+        [f"{place} of {path}" for path, table in zip(paths, tables, strict=True) for place in table.places],
     )
     if twice := [file for file, count in Counter(joined.files).items() if count > 1]:
-        raise InputError(
-            f"data.folder: {joined.source} names files twice: {listed(twice)}: keep one of the rows of each"
-        )
+        raise InputError(f"{joined.source} names files twice: {listed(twice)}: keep one of the rows of each")
     return joined
 
 
@@ -116,14 +115,14 @@ def _read(folder: Path, relative: Path, images: Sequence[Path]) -> Table:
             "of images"
         )
     captions = _take(path, columns, "caption")
-    if name := next((name for name in columns if name in RESERVED), ""):
-        raise InputError(f"data.folder: {path} has a column {name!r}, a name that the results use: rename it")
     if path.suffix.lower() == ".csv":
         columns = {name: _typed(cells) for name, cells in columns.items()}
     places = [place for place, _ in rows]
     beneath = {file.relative_to(relative.parent) for file in images if file.is_relative_to(relative.parent)}
     found = _within(path, files, places, beneath)
-    return Table(path, [relative.parent / file for file in found], captions or [""] * len(rows), columns, places)
+    return Table(
+        f"{HERE}{path}", [relative.parent / file for file in found], captions or [""] * len(rows), columns, places
+    )
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
