@@ -20,8 +20,8 @@ from paradigms.base import Paradigm
 
 DECISIVE = ("paradigm", "data", "bottleneck", "seed", "budget", "precision")
 """The parts of the configuration that decide what a trained model is."""
-STORES = ("cache_dir", "root")
-"""Settings of data sets that say where copies are kept, which decides nothing."""
+STORES = ("cache_dir", "root", "download")
+"""Settings of data sets that say where copies are kept and how they come, which decides nothing."""
 FOLDER = "folder"
 """The setting of a data set that says where images are that are no copies: they decide, and not where they lie."""
 CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}

@@ -4,13 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset, Image
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from datamodules.base import FactorKind, ImageDataModule, encode
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "data").glob("*.yaml"))
-SMALL = {"shapes": {"num_images": 100}, "image_folder": {"split": [0.5, 0.25, 0.25]}}
+SMALL = {
+    "shapes": {"num_images": 100},
+    "image_folder": {"split": [0.5, 0.25, 0.25]},
+    "huggingface": {"split": [0.5, 0.25, 0.25]},
+}
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
@@ -33,6 +38,11 @@ def data(
     config.data.update(SMALL.get(request.param.stem, {}))
     if "folder" in config.data:
         config.data.folder = str(pictures)
+    if request.param.stem == "huggingface":
+        files = [str(path) for path in sorted(pictures.iterdir())]
+        columns = {"image": files, "label": [i % 3 for i in range(len(files))]}
+        config.data.folder = str(tmp_path / "pictures.parquet")
+        Dataset.from_dict(columns).cast_column("image", Image()).to_parquet(config.data.folder)
     made = instantiate(config.data)
     assert isinstance(made, ImageDataModule)
     return made
