@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis import inject as injecting
 from analysis import measure as measuring
-from analysis.cells.elsewhere import launch_cells
+from analysis.cells.elsewhere import Told, launch_cells
 from analysis.cells.grid import differing, first_cell, varied
 from analysis.cells.lines import Lines
 from analysis.cells.side_by_side import Failure, cells_at_once, run_cells, threads_of
@@ -193,11 +193,16 @@ def cell_of(config: DictConfig) -> Path:
 
 def launched(config: DictConfig) -> Failure | None:
     """Run one cell where a launcher of Hydra's has brought it, and tell why it is not done."""
+    told = Told(cell := cell_of(config))
     try:
-        cell = cell_of(config)
         lines = Lines([cell.name], sys.stdout, live=False)
         lines.begin(cell.name)
-        progress.listener = lambda stage: lines.stage(cell.name, stage)
+
+        def listener(stage: progress.Stage) -> None:
+            lines.stage(cell.name, stage)
+            told(stage)
+
+        progress.listener = listener
         here = HydraConfig.get().runtime.choices["hydra/launcher"] in HERE
         if here or refuse({cell: config}):
             run(config, cell)
@@ -205,6 +210,7 @@ def launched(config: DictConfig) -> Failure | None:
         return Failure.of(error)
     finally:
         progress.listener = None
+        told.end()
     return None
 
 

@@ -20,11 +20,13 @@ from tiny_study import GRID, VAE, named
 
 from analysis import study as study_command
 from analysis.cells import elsewhere
+from analysis.cells.side_by_side import Failure
 from analysis.failures import failed_cells
 from analysis.study import CONFIGS, main
 from datamodules import progress
 from datamodules.errors import EXTRAS
 from datamodules.files import LOCK
+from datamodules.progress import Stage
 
 
 def from_a_shell(directory, *arguments):
@@ -178,6 +180,46 @@ def test_a_lost_worker_fails_only_what_is_not_done_and_names_the_remedy(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert lines == [f"error: {named(rate)}: {why} are not run again" for rate in lost]
     assert list(failed_cells(tmp_path)) == [named(rate) for rate in lost]
+
+
+class Telling(Losing):
+    """Tells how far each cell is, as a job does that has nobody to tell but the directory."""
+
+    def job(self, override):
+        rate = override.partition("=")[2]
+        cell = self.study / "cells" / named(rate)
+        cell.mkdir(parents=True)
+        told = elsewhere.Told(cell)
+        for done in (0, 30, 60):
+            told(Stage("training", done, 60, "images", lasting=done == 60))
+            time.sleep(3 * elsewhere.BETWEEN)
+        told.end()
+        return returning(Failure("it diverged") if rate == "0.002" else None)
+
+
+def test_whoever_started_jobs_shows_how_far_they_are(tmp_path, monkeypatch, capsys):
+    plugins = SimpleNamespace(instantiate_launcher=lambda **_: Telling(tmp_path, False))
+    monkeypatch.setattr(elsewhere, "Plugins", SimpleNamespace(instance=lambda: plugins))
+    monkeypatch.setattr(elsewhere, "ALONE", ("basic",))
+    monkeypatch.setattr(elsewhere, "BETWEEN", 0.05)
+    monkeypatch.setattr(study_command, "has_finished_cells", lambda study: False)
+    no_sweep_before(monkeypatch)
+    steps = ("paradigm.learning_rate=0.001,0.002", "hydra/launcher=basic")
+    monkeypatch.setattr(sys, "argv", ["study", *GRID, *steps, f"dir={tmp_path}"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out.splitlines()
+    for rate, end in (("0.001", "done in 0 s"), ("0.002", "failed: it diverged")):
+        own = [line.partition(": ")[2].strip() for line in shown if line.startswith(f"{named(rate)}:")]
+        assert re.fullmatch(r"training, 60 of 60 images(, \d+ images/s)?, 0 s left", own[0])
+        assert own[1:] == [end]
+    assert not list(tmp_path.rglob(elsewhere.STAGE))
+
+
+def test_nothing_is_lost_where_nobody_can_be_told(tmp_path):
+    told = elsewhere.Told(tmp_path / "nothing")
+    told(Stage("training"))
+    told.end()
 
 
 @pytest.mark.slow
