@@ -84,6 +84,11 @@ def prepared(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
     """
     kept: dict[Path, DictConfig] = {}
     for cell, config in cells.items():
+        if config.trainer.devices != 1:
+            raise InputError(
+                f"trainer.devices={config.trainer.devices}: cells run side by side, each on one device: set "
+                "trainer.devices=1, or train one model on several by python -m paradigms.train"
+            )
         for name in ("plan", "inject"):
             if not isinstance(config[name], bool):
                 raise InputError(f"{name}={config[name]}: give true or false")

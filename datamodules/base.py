@@ -46,7 +46,6 @@ SMALLEST_TEST = 24
 RESERVED = frozenset({"all", *Role})
 """What the results call the whole image and the factors of a role together: no factor can have such a name."""
 
-
 PIECE = 1024
 """Images of a mapped file that are in memory at a time where all are read."""
 
@@ -322,8 +321,10 @@ class ImageDataModule(LightningDataModule, ABC):
         return {**batch, "image": batch["image"].to(device), "factors": batch["factors"].to(device)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of training images until the budget is spent."""
+        """Batches of training images until the budget is spent, of which each rank has its share."""
         dataset = ImageDataset(self.splits["train"], self._device())
         sampler = self._sampler(len(dataset))
+        if self.trainer:
+            sampler.share(self.trainer.global_rank, self.trainer.world_size)
         # A generator of its own: else each new iterator draws from the global one and a resumed run differs.
         return DataLoader(dataset, sampler=sampler, batch_size=None, generator=torch.Generator())

@@ -30,6 +30,11 @@ class BudgetSampler(Sampler[Tensor]):
         self.total = math.ceil(budget / batch_size)
         self.per_epoch = math.ceil(self.total / math.ceil(self.total / max(1, epoch_images // batch_size)))
         self.epoch = 0
+        self._share = slice(None)
+
+    def share(self, rank: int, ranks: int) -> None:
+        """Give only what one of several ranks has of each batch: every second image to either of two, and so on."""
+        self._share = slice(rank, None, ranks)
 
     @property
     def epochs(self) -> int:
@@ -54,4 +59,5 @@ class BudgetSampler(Sampler[Tensor]):
             stream.append(part)
             first, remaining = first + len(part), remaining - len(part)
         if stream:
-            yield from torch.split(torch.cat(stream), self.batch_size)
+            for batch in torch.split(torch.cat(stream), self.batch_size):
+                yield batch[self._share]

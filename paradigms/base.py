@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from datamodules.base import to_float
 from datamodules.budget import Batch
 from datamodules.errors import InputError
+from paradigms.ranks import average, mean, ranks
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -88,10 +89,11 @@ class Paradigm(LightningModule):
         Raises:
             TrainingDivergedError: A loss is NaN or infinite.
         """
-        for name, loss in losses.items():
+        means = mean(torch.stack([loss.detach() for loss in losses.values()]))
+        for name, loss in zip(losses, means, strict=True):
             if not torch.isfinite(loss):
                 self.diverged(f"the loss {name!r} is {loss.item()}")
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()})
+        self.log_dict({f"train/{name}": loss for name, loss in zip(losses, means, strict=True)})
 
     def diverged(self, what: str) -> None:
         """Raise :class:`TrainingDivergedError`; the last checkpoint stays as it is."""
@@ -101,12 +103,13 @@ class Paradigm(LightningModule):
         )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient norm, and stop before a gradient that is no number reaches the weights.
+        """Average the gradient over the ranks, log its norm, and stop before one that is no number reaches the weights.
 
         Raises:
             TrainingDivergedError: The norm is NaN or infinite.
         """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        average(gradients)
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if not torch.isfinite(norm):
             self.diverged("the gradient norm is not finite")
@@ -114,7 +117,7 @@ class Paradigm(LightningModule):
 
     def count(self, batch: Batch) -> None:
         """Count a step on ``batch``; every curve is drawn against the images seen."""
-        self.images_seen += len(batch["image"])
+        self.images_seen += len(batch["image"]) * ranks()
         self.steps_taken += 1
         # Single precision would be inexact beyond 16.7 million.
         self.log("images_seen", torch.tensor(self.images_seen, dtype=torch.float64))
@@ -122,14 +125,20 @@ class Paradigm(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to give the same numbers."""
         checkpoint["progress"] = {"images_seen": self.images_seen, "steps_taken": self.steps_taken}
-        checkpoint["rng"] = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        on_gpu = self.device.type == "cuda"
+        # All ranks draw the same numbers, each on its own device.
+        checkpoint["rng"] = {
+            "cpu": torch.get_rng_state(),
+            "cuda": [torch.cuda.get_rng_state(self.device)] if on_gpu else [],
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters and the random number generators."""
         self.images_seen = checkpoint["progress"]["images_seen"]
         self.steps_taken = checkpoint["progress"]["steps_taken"]
         torch.set_rng_state(checkpoint["rng"]["cpu"].cpu())
-        torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["rng"]["cuda"]])
+        if self.device.type == "cuda" and (states := checkpoint["rng"]["cuda"]):
+            torch.cuda.set_rng_state(states[0].cpu(), self.device)
 
 
 class Descent(Paradigm):

@@ -130,7 +130,7 @@ class Pictures(Callback):
         self.figures, self.count = figures, count
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write and log the pictures.
+        """Write and log the pictures; every rank looks at them, so that all stop together.
 
         Raises:
             TrainingDivergedError: A sample is NaN or infinite: the last step has spoilt what no loss has seen.
@@ -141,6 +141,8 @@ class Pictures(Callback):
             samples = model.generate(model.draw(self.count, torch.Generator().manual_seed(0))).images
             if not torch.isfinite(samples).all():
                 pl_module.diverged("its samples are not finite")
+            if not trainer.is_global_zero:
+                return
             pictures = {"samples": save_grid(samples, self.figures / "samples.png")}
             real = to_float(trainer.datamodule.splits["val"].pixels[: self.count]).to(pl_module.device)  # type: ignore[attr-defined]
             save_grid(real, self.figures / "real.png")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError
 from paradigms.contract import Edit, Generation, Inputs, Kind, LatentCandidate, Path
+from paradigms.ranks import normal, ranks, share, uniform
 from paradigms.taps import Site, intercept, tapped
 
 REVERSALS = 8
@@ -232,13 +233,13 @@ class Denoiser(nn.Module):
 
     def noised(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy images x_t (N, C, H, W) at timesteps t (N,) spread evenly over the schedule, and the v to predict."""
-        n = len(images)
+        n, device = len(images), images.device
         # One timestep per equal slice of the schedule: the loss of a batch varies less than with independent ones.
-        spread = (torch.arange(n, device=images.device) + torch.rand(n, device=images.device)) / n
+        spread = (share(torch.arange(ranks() * n, device=device)) + uniform(n, device)) / (ranks() * n)
         steps = self.scheduler.config.num_train_timesteps
         # In float32 the last slice can round up to 1.
         t = (spread * steps).long().clamp_(max=steps - 1)
-        noise = torch.randn_like(images)
+        noise = normal(*images.shape, device=device)
         return self.scheduler.add_noise(images, noise, t), t, self.scheduler.get_velocity(images, noise, t)
 
     def draw(self, n: int, generator: torch.Generator) -> Inputs:

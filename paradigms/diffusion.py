@@ -17,6 +17,7 @@ from datamodules.errors import InputError
 from paradigms.base import Decay, Descent, Share
 from paradigms.contract import Inputs, Kind, LatentCandidate, Path
 from paradigms.denoiser import Denoiser, Into, Skips
+from paradigms.ranks import uniform
 
 CONDITIONS_KEPT = 4096
 """Conditions of training images that the model keeps, to draw from when it generates."""
@@ -181,5 +182,5 @@ class Diffusion(Descent):
         condition = keep = None
         if self.network.condition:
             condition = encode(batch["factors"], self.factors)
-            keep = torch.rand(len(t), device=self.device) >= self.condition_dropout
+            keep = uniform(len(t), self.device) >= self.condition_dropout
         return {"loss": nn.functional.mse_loss(self.network.denoise(x_t, t, condition, keep).float(), v)}

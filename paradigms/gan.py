@@ -20,6 +20,7 @@ from datamodules.errors import InputError
 from paradigms.base import Decay, Paradigm
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import DecoderModel, Encoder
+from paradigms.ranks import normal, ranks, variance
 
 DRAWS, DESCENTS, FIRST_RATE = 2048, 100, 0.1
 """Of a projection: draws of z that it starts from, steps down the gradient, and the size of the first."""
@@ -90,8 +91,8 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, batches: int = 1) -> Tensor:
         """Scores (N,) of images (N, C, H, W), which are so many equally large batches one after the other."""
         features = self.encoder(images)
-        variance = features.float().unflatten(0, (batches, -1)).var(dim=1, unbiased=False)
-        deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(features.dtype)
+        varied = variance(features.float().unflatten(0, (batches, -1)), dim=1)
+        deviation = (varied + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(features.dtype)
         deviations = deviation.repeat_interleave(len(features) // batches).view(-1, 1, 1, 1)
         deviations = deviations.expand(-1, -1, *features.shape[2:])
         mixed = nn.functional.leaky_relu(self.mix(torch.cat([features, deviations], dim=1)), 0.2)
@@ -154,7 +155,7 @@ class GAN(Paradigm):
         """Update both networks once for each part of the batch."""
         of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
         weights = list(self.network.parameters())
-        parts = batch["image"].split(self.update_images)
+        parts = batch["image"].split(self.update_images // ranks())
         for i, real in enumerate(parts):
             update = self.steps_taken * len(parts) + i
             fake = self.fake(len(real))
@@ -174,7 +175,7 @@ class GAN(Paradigm):
 
     def fake(self, n: int) -> Tensor:
         """Images (n, C, H, W) of fresh z."""
-        return cast(Tensor, self.network.decoder(torch.randn(n, *self.network.input.shape, device=self.device)))
+        return cast(Tensor, self.network.decoder(normal(n, *self.network.input.shape, device=self.device)))
 
     def discriminator_losses(self, real: Tensor, fake: Tensor, *, penalised: bool) -> dict[str, Tensor]:
         """The loss ``discriminator``, and the squared gradient ``r1`` that is in it where it is asked for."""

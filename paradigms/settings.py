@@ -24,21 +24,25 @@ STORES = ("cache_dir", "root", "download")
 """Settings of data sets that say where copies are kept and how they come, which decides nothing."""
 FOLDER = "folder"
 """The setting of a data set that says where images are that are no copies: they decide, and not where they lie."""
-CHOICES = {"accelerator": ("auto", "cpu", "gpu"), "precision": ("auto", "bf16-mixed", "32-true")}
+CHOICES = {
+    "accelerator": ("auto", "cpu", "gpu"),
+    "precision": ("auto", "bf16-mixed", "32-true"),
+    "trainer.strategy": ("auto", "ddp"),
+}
 
 
 def check(config: DictConfig) -> None:
     """Refuse what no training can start with, before anything is written.
 
     Raises:
-        InputError: A setting is of another type, or none of its choices, or there is no GPU.
+        InputError: A setting is of another type, or none of its choices, or there are not as many devices.
     """
     for name, choices in CHOICES.items():
-        if config[name] not in choices:
-            raise InputError(f"{name}={config[name]}: give one of {', '.join(choices)}")
+        if (value := OmegaConf.select(config, name)) not in choices:
+            raise InputError(f"{name}={value}: give one of {', '.join(choices)}")
     if config.wandb.mode not in (modes := ("offline", "online", "disabled")):
         raise InputError(f"wandb.mode={config.wandb.mode}: give one of {', '.join(modes)}")
-    for name in ("bottleneck", "threads", *(f"budget.{key}" for key in config.budget)):
+    for name in ("bottleneck", "threads", "trainer.devices", *(f"budget.{key}" for key in config.budget)):
         value = OmegaConf.select(config, name)
         if not isinstance(value, int) and not (name == "threads" and value is None):
             raise InputError(f"{name}={value}: give a whole number")
@@ -46,9 +50,30 @@ def check(config: DictConfig) -> None:
         raise InputError(f"threads={config.threads}: give at least 1, or leave it at null")
     if config.accelerator == "gpu" and not torch.accelerator.is_available():
         raise InputError("accelerator=gpu: PyTorch finds none here: leave it at auto")
+    check_devices(config)
     check_values(config)
     for section in ("data", "paradigm"):
         check_types(section, config[section])
+
+
+def check_devices(config: DictConfig) -> None:
+    """Refuse more devices than there are, or than share a batch evenly.
+
+    Raises:
+        InputError: Names the setting.
+    """
+    devices = config.trainer.devices
+    if devices < 1:
+        raise InputError(f"trainer.devices={devices}: give at least 1")
+    if not on_cpu(config.accelerator) and devices > (there := torch.accelerator.device_count()):
+        raise InputError(f"trainer.devices={devices}: PyTorch finds {there} here: give as many, or accelerator=cpu")
+    for name in ("budget.batch_size", "paradigm.update_images"):
+        value = OmegaConf.select(config, name)
+        if isinstance(value, int) and value % devices:
+            raise InputError(
+                f"{name}={value} is what all devices have together, and trainer.devices={devices} cannot share it "
+                f"evenly: give a multiple of {devices}"
+            )
 
 
 def hints(settings: DictConfig) -> dict[str, Any]:

@@ -1,23 +1,21 @@
 """Train one paradigm: ``python -m paradigms.train paradigm=gan data=shapes``."""
 
 import json
-import logging
-import os
 import platform
 import subprocess
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import hydra
 import torch
 import wandb
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
@@ -27,9 +25,9 @@ from datamodules.base import ImageDataModule
 from datamodules.errors import InputError, reports_errors
 from datamodules.files import check_writable, digest_of, held, readable, write_whole
 from datamodules.inventory import write_inventory
-from datamodules.memory import keep_freed_memory
 from paradigms.base import Paradigm
-from paradigms.callbacks import Account, MovingAverage, Pictures, Progress
+from paradigms.callbacks import Account
+from paradigms.ranks import Ranks, first_rank
 from paradigms.settings import (
     check,
     check_fits,
@@ -40,12 +38,11 @@ from paradigms.settings import (
     with_absolute_paths,
 )
 from paradigms.threads import fastest_threads, images_per_second
+from paradigms.trainer import build_trainer, fit, fits, settle_process
 
 CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 MANIFEST = "manifest.json"
 """In a run directory once its training is finished: what it took, and of what it is."""
-EXPECTED = ("in eval mode at the start of training", "LeafSpec", "smaller than the logging interval")
-"""What Lightning warns of and is meant: the moving average is never in training mode, curves count steps."""
 
 
 def git_commit() -> str | None:
@@ -53,74 +50,6 @@ def git_commit() -> str | None:
     here = Path(__file__).resolve().parents[1]
     found = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or None
-
-
-def fits(checkpoint: Path, paradigm: Paradigm) -> None:
-    """Refuse a checkpoint that cannot be read, or is of another model.
-
-    Raises:
-        InputError: Names the file.
-    """
-    with readable(checkpoint, "remove it to train from the start"):
-        kept = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
-    shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (kept, paradigm.state_dict())]
-    if shapes[0] != shapes[1]:
-        name = next(name for name in shapes[0] | shapes[1] if shapes[0].get(name) != shapes[1].get(name))
-        raise InputError(
-            f"file={checkpoint} is of another model: its {name} has shape {shapes[0].get(name)}, not "
-            f"{shapes[1].get(name)}: remove it to train from the start"
-        )
-
-
-def build_trainer(config: DictConfig, data: ImageDataModule, run: Path, account: Account) -> Trainer:
-    """Begin the W&B run of a training and give its trainer.
-
-    Args:
-        config: As it is kept in ``run``.
-        data: What will be trained on.
-        run: The run directory.
-        account: Of what the training takes.
-
-    Raises:
-        InputError: W&B is not to be reached.
-    """
-    # Silent from its first step on: a setting of the run would come after what it says of git.
-    os.environ |= {"WANDB_DATA_DIR": str(run.resolve()), "WANDB_SILENT": "true"}
-    try:
-        logged = wandb.init(
-            name=config.wandb.name or run.name,
-            project=config.wandb.project,
-            group=config.wandb.group,
-            job_type="train",
-            dir=run,
-            mode=config.wandb.mode,
-            config=cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)),
-        )
-    except wandb.Error as error:
-        told = str(error).rstrip(".")
-        raise InputError(f"wandb.mode={config.wandb.mode}: {told}, or leave wandb.mode at offline") from error
-    logged.define_metric("images_seen")
-    logged.define_metric("*", step_metric="images_seen")
-    checkpoints = ModelCheckpoint(run / "checkpoints", filename="last", enable_version_counter=False)
-    drawn = progress.listener is not None
-    return Trainer(
-        accelerator=config.accelerator,
-        devices=1,
-        precision=config.precision,
-        max_epochs=data.epochs,
-        logger=WandbLogger(experiment=logged),
-        callbacks=[
-            MovingAverage(),
-            Progress() if drawn else TQDMProgressBar(refresh_rate=10),
-            account,
-            Pictures(run / "figures"),
-            checkpoints,
-        ],
-        enable_progress_bar=not drawn,
-        log_every_n_steps=10,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
 
 
 def prepare(config: DictConfig, run: Path) -> DictConfig:
@@ -162,14 +91,6 @@ def passing_interrupts() -> Iterator[None]:
         raise KeyboardInterrupt from left
 
 
-def settle_process() -> None:
-    """Have Lightning say only what is not expected, and memory that is freed stay at hand."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in EXPECTED:
-        warnings.filterwarnings("ignore", f".*{message}")
-    keep_freed_memory()
-
-
 @passing_interrupts()
 def rate(config: DictConfig, threads: int) -> float:
     """Images per second of a training, by a few steps; nothing is written but the images' cache.
@@ -202,8 +123,18 @@ def train(config: DictConfig, run: Path) -> None:
     if not (run / MANIFEST).exists():
         # Now, so that images that cannot be read leave nothing behind.
         data.setup("fit")
+    if not first_rank():
+        follow(config, data, run)
+        return
     with held(run):
         _train(config, data, run)
+
+
+def follow(config: DictConfig, data: ImageDataModule, run: Path) -> None:
+    """Train beside the first rank, which has begun this process and does all that is to be done once."""
+    seed_everything(config.seed, verbose=False)
+    paradigm: Paradigm = instantiate(config.paradigm, _convert_="all")
+    fit(build_trainer(config, data, run, Account()), paradigm, data, run)
 
 
 def _train(config: DictConfig, data: ImageDataModule, run: Path) -> None:
@@ -220,7 +151,8 @@ def _train(config: DictConfig, data: ImageDataModule, run: Path) -> None:
     if progress.listener is None:
         print(f"data: {data.told()}")
     OmegaConf.update(config, "data_digest", data.digest, force_add=True)
-    if config.threads is None and on_cpu(config.accelerator):
+    # Several ranks get equal shares of the cores from Lightning.
+    if config.threads is None and on_cpu(config.accelerator) and config.trainer.devices == 1:
         config.threads = fastest_threads(config, data)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -236,7 +168,7 @@ def _train(config: DictConfig, data: ImageDataModule, run: Path) -> None:
     account = Account()
     trainer = build_trainer(config, data, run, account)
     try:
-        trainer.fit(paradigm, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        fit(trainer, paradigm, data, run)
         save_file(
             {name: value.contiguous() for name, value in paradigm.model.state_dict().items()},
             run / "weights.safetensors",
@@ -250,9 +182,11 @@ def _train(config: DictConfig, data: ImageDataModule, run: Path) -> None:
             "seed": config.seed,
             "parameters": paradigm.trained_parameters,
             "images_seen": paradigm.images_seen,
-            "flops": account.flops_per_step * paradigm.steps_taken,
+            "flops": account.flops_per_step * paradigm.steps_taken * trainer.world_size,
             "seconds": account.seconds,
             "device": str(trainer.strategy.root_device),
+            "devices": trainer.world_size,
+            "strategy": "ddp" if isinstance(trainer.strategy, Ranks) else "auto",
             "threads": torch.get_num_threads(),
             "versions": {name: version(name) for name in ("torch", "lightning", "diffusers", "wandb")}
             | {"python": platform.python_version()},
@@ -272,8 +206,22 @@ def _train(config: DictConfig, data: ImageDataModule, run: Path) -> None:
 @hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
 @reports_errors
 def app(config: DictConfig) -> None:
-    """Train one paradigm."""
-    train(config, Path(config.run))
+    """Train one paradigm.
+
+    Raises:
+        InputError: Several are asked for at once, each on several devices; see :func:`train` too.
+    """
+    if config.trainer.devices != 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(
+            f"trainer.devices={config.trainer.devices}: the other devices would begin the whole sweep again: set "
+            "trainer.devices=1, or train one model after the other"
+        )
+    try:
+        train(config, Path(config.run))
+    except InputError:
+        # The first rank says it. Were this one to end with another status, Lightning would kill that before.
+        if first_rank():
+            raise
 
 
 @reports_errors

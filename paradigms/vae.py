@@ -11,6 +11,7 @@ from datamodules.errors import InputError
 from paradigms.base import Decay, Encoding
 from paradigms.contract import Inputs, Kind
 from paradigms.convnets import DecoderModel, Encoder
+from paradigms.ranks import normal
 
 
 class Autoencoder(DecoderModel):
@@ -140,7 +141,7 @@ class VAE(Encoding):
         """The ``loss`` of a batch and its parts."""
         images = batch["image"]
         mean, log_variance = self.network.encode(images)
-        code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.beta else mean
+        code = mean + (0.5 * log_variance).exp() * normal(*mean.shape, device=mean.device) if self.beta else mean
         error = (self.network.decoder(code) - images).square().mean()
         losses = {"loss": error / (2 * self.pixel_variance), "squared_error": error}
         if self.beta:

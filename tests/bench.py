@@ -28,7 +28,8 @@ from paradigms.base import Paradigm
 from paradigms.callbacks import FLOP_STEPS, Account
 from paradigms.gan import GAN
 from paradigms.settings import fastest_precision
-from paradigms.train import CONFIGS, build_trainer
+from paradigms.train import CONFIGS
+from paradigms.trainer import build_trainer
 
 ROUNDS = 5
 STEPS = 64
