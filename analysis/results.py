@@ -245,14 +245,16 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Tidy rows, see :data:`COLUMNS`.
 
     Returns:
-        One row per (paradigm, data, bottleneck, candidate, property) that at least two trainings have a score for, with
-        the columns paradigm, data, bottleneck, candidate, property, trainings, score, ci_low, ci_high, status, verdict.
-        ``trainings`` is how many have one; ``status`` is the caution that took a V away, or else the commonest, as
-        ``vacuous``.
+        One row per (model, paradigm, data, bottleneck, candidate, property) that at least two trainings have a score
+        for, with these columns and trainings, score, ci_low, ci_high, status, verdict. ``model`` is the name of its
+        cells without the seed; ``trainings`` is how many have one; ``status`` is the caution that took a V away, or
+        else the commonest, as ``vacuous``.
     """
-    keys = ["paradigm", "data", "bottleneck", "candidate", "property"]
+    keys = ["model", "paradigm", "data", "bottleneck", "candidate", "property"]
     found = []
     chosen = rows[rows["headline"].astype(bool) & rows["score"].notna()]
+    cells = zip(chosen["cell"], chosen["seed"], strict=True)
+    chosen = chosen.assign(model=[cell.removesuffix(f"-s{seed}") for cell, seed in cells])
     for key, own in chosen.groupby(keys, sort=False):
         if own["seed"].nunique() < 2:
             continue

@@ -220,7 +220,7 @@ def launched(config: DictConfig) -> Failure | None:
 
 
 def log_curves(config: DictConfig, study: Path) -> None:
-    """To W&B: curves against the size of the bottleneck, where several were tried, as images and tables."""
+    """To W&B: curves against the bottleneck's size and settings, where several were tried, as images and tables."""
     if not (files := sorted((study / "report").glob("curves.*.png"))):
         return
     with logged(OmegaConf.masked_copy(config, ["wandb", "study_name"]), study, "report") as sink:

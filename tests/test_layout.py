@@ -14,7 +14,7 @@ FLOORS = (
     ("results", "calibration", "failures"),
     ("features",),
     ("experiment",),
-    ("density", "smoothness", "organization", "relevance", "split", "alignment"),
+    ("density", "smoothness", "organization", "relevance", "split", "alignment", "axes"),
     ("judgement", "quality", "curves"),
     ("properties", "splitting"),
     ("cells", "report"),

@@ -6,9 +6,10 @@ from typing import Any
 
 import hydra
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from analysis.alignment import read_alignment
+from analysis.axes import Sizes, varied_levels
 from analysis.failures import failed_cells
 from analysis.report.curves import save_curves
 from analysis.report.figures import save_bars
@@ -37,11 +38,12 @@ def build_report(study: Path) -> Path:
     """Write ``report/index.html``, and ``rows.parquet``, ``verdicts.csv``, ``over_seeds.csv`` beside it, of a study.
 
     Where something was injected ``injection.bars.png`` and ``.svg`` compare the models' strictness and breadth. Where
-    bottlenecks of several sizes were tried, ``curves.*`` show what depends on it, as PNG, SVG and CSV.
+    bottlenecks of several sizes were tried, or several levels of a setting, ``curves.*`` show what depends on it, as
+    PNG, SVG and CSV.
 
     Of each directory under ``cells`` that holds ``rows.parquet`` or ``injection.parquet`` it reads what is there of
-    these and of ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page says what is
-    missing. Where the study was aligned it shows that as well, and why cells failed that did.
+    these and of ``config.yaml``, ``manifest.json``, ``measurement.json``, ``points.parquet`` and ``figures``; the page
+    says what is missing. Where the study was aligned it shows that as well, and why cells failed that did.
 
     Args:
         study: Directory of the study.
@@ -61,7 +63,8 @@ def build_report(study: Path) -> Path:
     write_whole(report / "over_seeds.csv", over_seeds(rows).to_csv(index=False))
     splits = [cell.split for cell in cells if cell.split is not None]
     bars = save_bars(pd.concat(splits), report) if splits else None
-    curves = save_curves(rows, report)
+    levels = varied_levels({cell.name: _read_config(study / "cells" / cell.name) for cell in cells})
+    curves = save_curves(rows, report, [Sizes(), *levels])
     page = report / "index.html"
     write_whole(page, render(study.resolve().name, cells, bars, read_alignment(study), failed_cells(study), curves))
     return page
@@ -112,6 +115,16 @@ def _read_json(file: Path) -> dict[str, Any]:
     with readable(file, "run the cell again"):
         content: dict[str, Any] = json.loads(file.read_text())
     return content
+
+
+def _read_config(cell: Path) -> dict[str, Any]:
+    file = cell / "config.yaml"
+    if not file.exists():
+        return {}
+    with readable(file, "train the cell again"):
+        content = OmegaConf.to_container(OmegaConf.load(file))
+        assert isinstance(content, dict)
+    return {str(name): value for name, value in content.items()}
 
 
 @hydra.main(config_path=CONFIGS, config_name="report", version_base="1.3")

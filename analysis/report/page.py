@@ -41,7 +41,7 @@ def render(
         bars: Picture of the models' strictness and breadth, where something was injected.
         aligned: How alike the places of its models are, where that was measured.
         failed: Why cells are not done, by name.
-        curves: Figures against the size of the bottleneck, where several were tried.
+        curves: Figures against the size of the bottleneck and against settings, where several were tried.
     """
     album = Album()
     panels: list[dict[str, Any]] = []
@@ -68,7 +68,11 @@ def render(
             }
             for variant, group in variants.items()
         ],
-        "curves": [(shown.title, album.add(shown.picture), shown.sentences) for shown in curves],
+        "figures": [
+            (axis, [(shown, album.add(shown.picture)) for shown in curves if shown.axis is axis])
+            for axis in {shown.axis.name: shown.axis for shown in curves}.values()
+        ],
+        "places": {cell.name: f"cell-{i}" for i, cell in enumerate(cells)},
         "qualities": [(cell, cell.quality) for cell in cells if cell.quality],
         "no_quality": [cell.label for cell in cells if not cell.quality],
         "budgets": [budget(cell) for cell in cells],

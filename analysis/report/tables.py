@@ -40,9 +40,12 @@ def verdict_table(rows: pd.DataFrame) -> str:
     for (cell, paradigm, bottleneck, seed), block in blocks:
         title = paradigm if cell == paradigm else f"{paradigm} ({cell})"
         lines += [f"{title}: bottleneck {bottleneck}, seed {seed}", *_block(block), ""]
-    for (paradigm, data, bottleneck), block in over_seeds(rows).groupby(["paradigm", "data", "bottleneck"], sort=False):
-        trainings = block["trainings"].max()
-        lines += [f"{paradigm} on {data}, bottleneck {bottleneck}: over {trainings} trainings", *_block(block)]
+    together = over_seeds(rows)
+    alike = together.groupby(["paradigm", "data", "bottleneck"])["model"].transform("nunique")
+    for (model, several), block in together.groupby(["model", alike > 1], sort=False):
+        first, trainings = block.iloc[0], block["trainings"].max()
+        title = f"{first.paradigm} on {first.data}, bottleneck {first.bottleneck}" + (f" ({model})" if several else "")
+        lines += [f"{title}: over {trainings} trainings", *_block(block)]
         fewer = block[block["trainings"] < trainings]
         for (prop, count), own in fewer.groupby(["property", "trainings"], sort=False):
             short = f"  {prop} over {count} trainings only, the others n/a: {', '.join(own['candidate'])}"

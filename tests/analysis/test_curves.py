@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from analysis.curves import FAMILIES, points, summarize, told, trends
+from analysis.axes import Sizes
+from analysis.curves import FAMILIES, points, summarize, told
 from analysis.metrics.trend import trend
 from analysis.report.curves import save_curves
 from analysis.results import COLUMNS, MODEL, blank_row, injected
 
 SIZES = (4, 16, 64, 256)
 QUALITY, SPLIT, BOTTLENECK, INPUTS = FAMILIES
+AXIS = Sizes()
 
 
 def test_one_training_has_kendalls_tau_and_its_exact_p_value():
@@ -84,7 +86,7 @@ def rows():
 
 
 def test_points_are_those_of_the_first_feature_space_each_in_its_family(rows):
-    found = {family.name: points(rows, family) for family in FAMILIES}
+    found = {family.name: points(rows, family, AXIS) for family in FAMILIES}
     counts = {name: own.groupby(["candidate", "measure"]).size().to_dict() for name, own in found.items()}
     assert counts == {
         "quality": {("", "coverage"): 12, ("", "kid"): 12},
@@ -99,7 +101,7 @@ def test_points_are_those_of_the_first_feature_space_each_in_its_family(rows):
 
 
 def test_the_mean_over_trainings_has_an_interval_and_ends(rows):
-    means = summarize(points(rows, BOTTLENECK))
+    means = summarize(points(rows, BOTTLENECK, AXIS), AXIS)
     z = means[means["candidate"] == "z"].set_index("bottleneck")
     assert list(z.index) == list(SIZES)
     assert z.loc[4, ["value", "least", "greatest"]].tolist() == pytest.approx([0.81, 0.8, 0.82])
@@ -108,36 +110,37 @@ def test_the_mean_over_trainings_has_an_interval_and_ends(rows):
 
 
 def test_what_is_told_follows_from_the_numbers(rows):
-    found = points(rows, BOTTLENECK)
-    judged = trends(found).set_index("candidate")
+    found = points(rows, BOTTLENECK, AXIS)
+    judged = AXIS.tests(found).set_index("candidate")
     assert judged.loc["z", "tau"] == -1
     assert judged.loc["z", "p_adjusted"] == pytest.approx(2 * judged.loc["z", "p_value"])
-    falls, neither = told(found)
+    falls, neither = told(found, AXIS)
     assert falls.startswith("Falls with the bottleneck: organization of z (gan-shapes), 0.81 [0.7")
     assert "at 256 (τ -1.00, p 0.0" in falls
     assert neither.startswith("Neither can be said of organization of h (diffusion-shapes) (τ ")
     # The same trainings, larger where they were smaller.
-    rises, _neither = told(found.assign(value=1 - found["value"]))
+    rises, _neither = told(found.assign(value=1 - found["value"]), AXIS)
     assert rises.startswith("Rises")
     # Two sizes leave nothing to be told, one training of four too little, and different seeds cannot be compared.
-    (few,) = told(found[found["bottleneck"] < 64])
+    (few,) = told(found[found["bottleneck"] < 64], AXIS)
     assert few.startswith("With no seed 3 sizes were tried of")
-    assert told(found.drop_duplicates(["candidate", "bottleneck"]).assign(seed=found["bottleneck"])) == [few]
-    assert told(points(rows, SPLIT)) == [
+    apart = found.drop_duplicates(["candidate", "bottleneck"]).assign(seed=found["bottleneck"])
+    assert told(apart, AXIS) == [few]
+    assert told(points(rows, SPLIT, AXIS), AXIS) == [
         "The same in every training, whatever the size: strictness (gan-shapes), 0.90; S_1 of z (gan-shapes), 0.70."
     ]
-    (one,) = told(found[found["seed"] == 0])
+    (one,) = told(found[found["seed"] == 0], AXIS)
     assert one.startswith("Too few trainings to say either of organization of z (gan-shapes) (τ -1.00, p 0.1")
 
 
 def test_a_single_point_is_not_called_steady(rows):
-    (few,) = told(points(rows[(rows["bottleneck"] == 16) & (rows["seed"] == 0)], SPLIT))
+    (few,) = told(points(rows[(rows["bottleneck"] == 16) & (rows["seed"] == 0)], SPLIT, AXIS), AXIS)
     assert few.startswith("With no seed 3 sizes")
 
 
 def test_the_code_of_a_model_is_its_bottleneck_and_not_its_h(rows):
     with_code = rows.assign(cell=rows["cell"].str.replace("diffusion", "gan"))
-    assert set(points(with_code, BOTTLENECK)["candidate"]) == {"z"}
+    assert set(points(with_code, BOTTLENECK, AXIS)["candidate"]) == {"z"}
 
 
 def test_figures_are_written_where_there_are_sizes_and_always_the_same(rows, tmp_path):

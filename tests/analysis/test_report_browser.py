@@ -203,6 +203,19 @@ def test_a_mark_leads_to_the_verdicts_of_its_training(visit: Open, bottleneck_pa
     opened.clean()
 
 
+def test_a_mark_in_a_figure_leads_to_its_training_too(visit: Open, bottleneck_page: Path) -> None:
+    opened = visit(bottleneck_page)
+    page = opened.page
+    mark = page.locator(".marked a[title*='64']").first
+    cell = str(mark.get_attribute("title")).split(":")[0]
+    mark.click()
+    assert page.locator("table.verdicts:visible caption").all_inner_texts() == ["bottleneck 64"]
+    reached = page.locator(f"tbody{mark.get_attribute('href')} tr.group")
+    assert cell in reached.inner_text()
+    assert reached.is_visible()
+    assert [url for url in opened.requests if not url.startswith(("data:", bottleneck_page.as_uri()))] == []
+
+
 def test_print_shows_all_tables_and_no_controls(visit: Open, bottleneck_page: Path) -> None:
     opened = visit(bottleneck_page)
     page = opened.page

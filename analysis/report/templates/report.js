@@ -30,6 +30,11 @@ for (const image of document.querySelectorAll("img[data-picture]")) show(image, 
 function selectVariant(chosen) {
   for (const part of document.querySelectorAll("[data-variant]")) part.hidden = part.dataset.variant !== chosen;
 }
+function showVariant(variant) {
+  if (!at("variant")) return;
+  at("variant").value = variant;
+  selectVariant(String(variant));
+}
 if (at("variant")) {
   at("variant").addEventListener("change", (event) => selectVariant(event.target.value));
   selectVariant(at("variant").value);
@@ -158,12 +163,11 @@ function drawSweep(names, paradigms) {
 
 // A mark leads to the verdicts of its training.
 function showTraining(event) {
-  const variant = event.points[0].customdata[4];
-  if (at("variant")) {
-    at("variant").value = variant;
-    selectVariant(String(variant));
-  }
+  showVariant(event.points[0].customdata[4]);
   at("verdicts").scrollIntoView();
+}
+for (const mark of document.querySelectorAll(".marked a")) {
+  mark.addEventListener("click", () => showVariant(at(mark.hash.slice(1)).closest("[data-variant]").dataset.variant));
 }
 
 if (data.sweep.length) {
