@@ -21,8 +21,14 @@ UNWRITABLE = (
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
+MEMORY = ("can't allocate memory", "out of memory")
+"""What PyTorch says in an error of no type of its own, on the CPU and on a GPU."""
+
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 """Launchers of Hydra's that come with an extra of ours."""
+
+SAID = 160
+"""Most characters of what a library says of memory."""
 
 NAMED = 10
 """Most names that one message lists."""
@@ -103,6 +109,12 @@ def one_line(error: Exception) -> str | None:
         # What is written by a library does not always say where to.
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}: make room and run the same command again, which goes on from what is done"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in str(error) for m in MEMORY)):
+        return (
+            f"not enough memory ({' '.join(str(error).split())[:SAID]}): end what else runs, have fewer cells at a "
+            "time by giving each more threads, or choose less of budget.batch_size, measure.n or injection.rows; what "
+            "is done is kept"
+        )
     return None
 
 

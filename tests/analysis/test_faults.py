@@ -5,7 +5,9 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from commands import run
 from tiny_study import VAE
 
@@ -110,3 +112,15 @@ def test_a_full_disk_asks_for_room():
     assert one_line(full).startswith("No space left on device: make room")
     full.filename = "runs/weights.safetensors"
     assert one_line(full).startswith("runs/weights.safetensors: No space left on device: make room")
+
+
+@pytest.mark.parametrize("ask", [lambda: torch.empty(2**50), lambda: np.empty(2**50)])
+def test_memory_that_is_not_there_is_told_on_one_line(ask):
+    with pytest.raises((MemoryError, RuntimeError)) as found:
+        ask()
+    line = one_line(found.value)
+    assert line.startswith("not enough memory (")
+    assert "allocate" in line
+    assert "budget.batch_size, measure.n or injection.rows" in line
+    assert "\n" not in line
+    assert one_line(RuntimeError("shapes do not match")) is None
