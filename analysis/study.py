@@ -92,6 +92,8 @@ def prepared(cells: Mapping[Path, DictConfig]) -> dict[Path, DictConfig]:
         for name in ("plan", "inject"):
             if not isinstance(config[name], bool):
                 raise InputError(f"{name}={config[name]}: give true or false")
+        if config.leave_out and OmegaConf.select(config, config.leave_out) is None:
+            raise InputError(f"leave_out={config.leave_out}: there is no such setting: give one, as bottleneck")
         try:
             kept[cell] = get_method(config.prepare)(config, cell)
         except (InputError, HydraException) as error:

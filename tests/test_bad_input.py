@@ -183,6 +183,8 @@ def of_study(monkeypatch, capfd, tmp_path, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["leave_out=bottelneck"], ["leave_out=bottelneck: there is no such setting"]),
+        (["trainer.devices=2"], ["trainer.devices=2: cells run side by side", "trainer.devices=1"]),
         (["measure.n=5"], ["measure.n=5 must be a whole number, at least"]),
         (
             ["measure.candidates=[w*]", "paradigm=vae"],
